@@ -1,0 +1,50 @@
+# One command each. `make demo` and `make test` set everything up on a machine with only Python 3.11+, gcc and make.
+
+PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+TEST_FOLDERS := $(wildcard tests/unit tests/property tests/integration tests/acceptance)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench diagrams docs clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is newer than both files exactly when the environment holds what they ask for.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[dev]" -c constraints.txt
+	@touch $@
+
+install: $(STAMP)  ## Create .venv and install the package with all that a contributor needs
+
+demo: $(STAMP)  ## Crawl 1,000 simulated bookmarks through faults into demo.db
+	$(BIN)/twitor demo
+
+test: $(STAMP)  ## Run the whole suite (WORKERS=0 runs it in one process, ARGS= goes to pytest)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(wildcard src examples benchmarks)
+	@for folder in $(TEST_FOLDERS); do echo "mypy $$folder"; $(BIN)/mypy $$folder || exit 1; done
+
+format: $(STAMP)  ## Apply the formatter and the safe fixes of ruff
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Run every benchmark
+	@for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+diagrams: $(STAMP)  ## Draw diagrams/ from the table again
+	$(BIN)/twitor diagram --all --output diagrams
+
+docs: $(STAMP)  ## Run every snippet of the documentation and compare its tables with the code
+	$(BIN)/python -m pytest -n $(WORKERS) tests -k "docs or document or snippet or configuration"
+
+clean:  ## Remove what was built, not .venv
+	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

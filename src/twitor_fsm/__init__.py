@@ -1,0 +1,215 @@
+"""A crawl engine whose session is an explicit state machine: X bookmarks into a database, resumable after anything.
+
+Names load when they are used, so that importing the package stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .checkpoint_manager import CheckpointManager
+    from .clock import Clock, SystemClock
+    from .config import Settings, get_settings
+    from .core.progress import Checkpoint
+    from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
+    from .core.states import (
+        DEFAULT_SPEC,
+        Absorb,
+        Durability,
+        Effect,
+        Facts,
+        Guard,
+        JournalRow,
+        Kind,
+        MachineSpec,
+        Row,
+        SessionValue,
+        State,
+        StateDef,
+        Step,
+        Trigger,
+    )
+    from .core.taxonomy import ErrorAction, ErrorCategory, Reason
+    from .engine import CrawlEngine, CrawlHandle
+    from .error_handler import ErrorContext, ErrorHandler
+    from .errors import (
+        AuthenticationFailed,
+        BillingRefused,
+        ConfigurationError,
+        CrawlOwned,
+        CredentialsMissing,
+        CursorRefused,
+        IllegalStep,
+        InvalidItem,
+        ItemsRefused,
+        LeaseLost,
+        RateLimited,
+        RequestRefused,
+        SchemaMismatch,
+        SessionNotFound,
+        SourceError,
+        SourceLoops,
+        SourceUnavailable,
+        SpecError,
+        StoreError,
+        StoreUnavailable,
+        TwitorError,
+        UnreadableFile,
+    )
+    from .machine import Machine, machine_for, step
+    from .report import CrawlReport, exit_code
+    from .sources.base import End, InvalidRaw, Item, ItemKind, Page, Source, Usage
+    from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
+    from .sources.files import FileBookmarks
+    from .sources.x_api import XBookmarks
+    from .storage.base import Bookmark, Store
+
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "checkpoint_manager": ("CheckpointManager",),
+    "clock": ("Clock", "SystemClock"),
+    "config": ("Settings", "get_settings"),
+    "core.progress": ("Checkpoint",),
+    "core.recovery": ("ErrorFacts", "Policy", "RecoveryStrategy", "decide"),
+    "core.states": (
+        "DEFAULT_SPEC",
+        "Absorb",
+        "Durability",
+        "Effect",
+        "Facts",
+        "Guard",
+        "JournalRow",
+        "Kind",
+        "MachineSpec",
+        "Row",
+        "SessionValue",
+        "State",
+        "StateDef",
+        "Step",
+        "Trigger",
+    ),
+    "core.taxonomy": ("ErrorAction", "ErrorCategory", "Reason"),
+    "engine": ("CrawlEngine", "CrawlHandle"),
+    "error_handler": ("ErrorContext", "ErrorHandler"),
+    "errors": (
+        "AuthenticationFailed",
+        "BillingRefused",
+        "ConfigurationError",
+        "CrawlOwned",
+        "CredentialsMissing",
+        "CursorRefused",
+        "IllegalStep",
+        "InvalidItem",
+        "ItemsRefused",
+        "LeaseLost",
+        "RateLimited",
+        "RequestRefused",
+        "SchemaMismatch",
+        "SessionNotFound",
+        "SourceError",
+        "SourceLoops",
+        "SourceUnavailable",
+        "SpecError",
+        "StoreError",
+        "StoreUnavailable",
+        "TwitorError",
+        "UnreadableFile",
+    ),
+    "machine": ("Machine", "machine_for", "step"),
+    "report": ("CrawlReport", "exit_code"),
+    "sources.base": ("End", "InvalidRaw", "Item", "ItemKind", "Page", "Source", "Usage"),
+    "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
+    "sources.files": ("FileBookmarks",),
+    "sources.x_api": ("XBookmarks",),
+    "storage.base": ("Bookmark", "Store"),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DEFAULT_SPEC",
+    "Absorb",
+    "AuthenticationFailed",
+    "BillingRefused",
+    "Bookmark",
+    "Checkpoint",
+    "CheckpointManager",
+    "Clock",
+    "ConfigurationError",
+    "CrawlEngine",
+    "CrawlHandle",
+    "CrawlOwned",
+    "CrawlReport",
+    "CredentialProvider",
+    "CredentialsMissing",
+    "CursorRefused",
+    "Durability",
+    "Effect",
+    "End",
+    "EnvironmentToken",
+    "ErrorAction",
+    "ErrorCategory",
+    "ErrorContext",
+    "ErrorFacts",
+    "ErrorHandler",
+    "Facts",
+    "FileBookmarks",
+    "Guard",
+    "IllegalStep",
+    "InvalidItem",
+    "InvalidRaw",
+    "Item",
+    "ItemKind",
+    "ItemsRefused",
+    "JournalRow",
+    "Kind",
+    "LeaseLost",
+    "Machine",
+    "MachineSpec",
+    "Page",
+    "Policy",
+    "RateLimited",
+    "Reason",
+    "RecoveryStrategy",
+    "RequestRefused",
+    "Row",
+    "SchemaMismatch",
+    "Secret",
+    "SessionNotFound",
+    "SessionValue",
+    "Settings",
+    "Source",
+    "SourceError",
+    "SourceLoops",
+    "SourceUnavailable",
+    "SpecError",
+    "State",
+    "StateDef",
+    "Step",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "SystemClock",
+    "TokenFiles",
+    "Trigger",
+    "TwitorError",
+    "UnreadableFile",
+    "Usage",
+    "XBookmarks",
+    "decide",
+    "exit_code",
+    "get_settings",
+    "machine_for",
+    "step",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m twitor_fsm.cli` is `twitor`."""
+
+from . import main
+
+main()

@@ -1,0 +1,126 @@
+"""The command `twitor`: finds the verbs, and turns whatever they raise into a line and an exit code.
+
+Must not know: what any verb does. Verbs are imported when they are asked for; none imports anything heavy at its top.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Final, NoReturn
+
+import click
+
+from . import verbs
+from .failures import Failure, failure_of
+from .terminal import emit, say
+
+__all__ = ["twitor"]
+
+_SECTIONS: Final = ("Crawl", "Look", "Manage", "Try out", "More")
+"""Headings of the help, in order; a verb names its own in `SECTION`."""
+
+_BROKEN_PIPE: Final = 141
+"""As of a program that SIGPIPE ends: whoever read our output went away."""
+
+
+class VerbGroup(click.Group):
+    """A group whose commands are the modules of `verbs`, each with its click command in `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all verbs."""
+        return sorted(module.name for module in iter_modules(verbs.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if not cmd_name.isidentifier() or cmd_name not in self.list_commands(ctx):
+            return None
+        command = import_module(f"{verbs.__name__}.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs by section."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in _SECTIONS}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is None:
+                continue
+            module = import_module(f"{verbs.__name__}.{name}")
+            section = getattr(module, "SECTION", _SECTIONS[-1])
+            rows = sections.setdefault(section, [])
+            rows.append((name, command.get_short_help_str(limit=formatter.width)))
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def main(  # type: ignore[override]  # the process ends here: there is no other mode
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run, say what went wrong if something did, and exit with the documented code."""
+        given = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        words = given[: given.index("--")] if "--" in given else given
+        try:
+            code = super().main(given, prog_name, **extra)
+            _flush()
+        except BrokenPipeError:
+            _silence_stdout()
+            sys.exit(_BROKEN_PIPE)
+        except click.UsageError as exc:
+            exc.show()
+            sys.exit(_close(Failure(exc.format_message(), 2), "--json" in words, said=True))
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(_close(failure_of(KeyboardInterrupt()), "--json" in words))
+        except click.ClickException as exc:
+            sys.exit(_close(Failure(exc.format_message(), 2), "--json" in words))
+        except Exception as exc:  # noqa: BLE001 - the outermost handler: no traceback unless asked for
+            if "--debug" in words:
+                raise
+            sys.exit(_close(failure_of(exc), "--json" in words))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _close(failure: Failure, as_json: bool, *, said: bool = False) -> int:  # noqa: FBT001
+    if not said:
+        say(f"twitor: {failure.message}", colour="red")
+    if as_json:
+        try:
+            emit(
+                {
+                    "error": failure.error,
+                    "message": failure.message,
+                    "exit_code": failure.exit_code,
+                }
+            )
+        except BrokenPipeError:
+            _silence_stdout()
+    return failure.exit_code
+
+
+def _flush() -> None:
+    """Here, where a reader that went away can still be answered for."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter's own flush at exit from complaining."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # type: ignore[assignment]
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="twitor-fsm", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def twitor() -> None:
+    """Bring the bookmarks of an X (Twitter) account into a database, resumably.
+
+    Start with `twitor demo`, which needs no account. Then: `X_BEARER_TOKEN=... twitor crawl`. The
+    same command again resumes what was interrupted, or brings what is new.
+
+    Results go to stdout, everything else to stderr; every verb knows --json.
+    """

@@ -1,0 +1,478 @@
+"""What an embedder holds: starts, resumes, watches and cancels crawls over one database.
+
+Wires store, clock, machine and sessions together. Must not know: how a session runs, what a source speaks.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+from uuid_utils import uuid7
+
+from .classify import ErrorRules
+from .cleanup import CleanupTask
+from .clock import Clock, SystemClock
+from .config import Settings, get_settings
+from .core.progress import Rules
+from .core.records import Claim, CrawlKey, SessionRecord
+from .core.recovery import Policy, decide
+from .core.states import (
+    DEFAULT_SPEC,
+    Facts,
+    JournalRow,
+    Kind,
+    MachineSpec,
+    SessionValue,
+    Step,
+    Trigger,
+)
+from .core.taxonomy import Reason
+from .errors import ConfigurationError, StoreError
+from .events import Event, EventHub, Observer
+from .machine import machine_for
+from .ownership import LIVE_RUNS, is_gone, this_process
+from .report import CrawlReport
+from .session import CrawlSession, Handler, Limits
+from .sources.base import InvalidRaw, Item, Page, Source
+from .steps import Decide
+from .storage.base import Batch, Bookmark, SkippedRow, Store
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from .checkpoint_manager import CheckpointManager
+
+__all__ = ["CrawlEngine", "CrawlHandle"]
+
+
+class CrawlHandle:
+    """A crawl that runs in the background.
+
+    Iterate it for typed events (`async for event in handle`): every iteration sees all of them, a slow one loses the
+    oldest; the last event is always `SessionEnded`.
+    """
+
+    def __init__(self, session: CrawlSession, task: asyncio.Task[CrawlReport]) -> None:
+        """Made by `CrawlEngine.start`."""
+        self._session = session
+        self._task = task
+
+    @property
+    def session_id(self) -> str:
+        """The session's id: any process with the same database can ask for it or cancel it."""
+        return self._session.session_id
+
+    @property
+    def state(self) -> str:
+        """The session's state now."""
+        return str(self._session.value.state)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._session.hub.read()
+
+    def cancel(self, reason: str = Reason.STOPPED_BY_USER) -> None:
+        """End it gracefully: checkpoint, cleanup, then `shut_down`; `wait` returns the report."""
+        self._session.cancel(reason)
+
+    def post(self, trigger: str, *, reason: str | None = None) -> None:
+        """Send an event of an extended machine."""
+        self._session.post(trigger, reason=reason)
+
+    async def wait(self) -> CrawlReport:
+        """The report, when the session is over. Cancelling this wait does not touch the session."""
+        return await asyncio.shield(self._task)
+
+
+class CrawlEngine:
+    """Crawls into one database.
+
+        async with CrawlEngine("sqlite+aiosqlite:///bookmarks.db") as engine:
+            report = await engine.crawl(XBookmarks(token), user_id="me")
+
+    The same call again resumes what was interrupted, or brings what is new.
+    """
+
+    def __init__(
+        self,
+        database: "str | AsyncEngine | Store | None" = None,
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        spec: MachineSpec = DEFAULT_SPEC,
+        effects: Mapping[str, Callable[[Step], Awaitable[None]]] | None = None,
+        rules: ErrorRules | None = None,
+        policy: Decide = decide,
+        observers: Iterable[Observer] = (),
+        rng: random.Random | None = None,
+    ) -> None:
+        """Prepare an engine; nothing is opened yet.
+
+        Args:
+            database: URL or path of the database, an app's own `AsyncEngine`, or a `Store`; None takes it from the
+                settings (`DATABASE_URL`).
+            settings: All settings; None reads the environment.
+            clock: Time; a test puts its own here.
+            spec: The machine; an app may extend `DEFAULT_SPEC`.
+            effects: What to do about effects that the app's machine added, after their step is durable.
+            rules: Categories of the app's own exception types.
+            policy: In place of `recovery.decide`; the machine stays the same.
+            observers: Called with every event of every session; what they raise is logged.
+            rng: Randomness (jitter of reset times).
+        """
+        self.settings: Final = settings if settings is not None else get_settings()
+        self.clock: Final = clock if clock is not None else SystemClock()
+        self._database = database if database is not None else self.settings.database_url
+        self._machine = machine_for(spec)
+        self._effects = effects
+        self._rules = rules
+        self._decide = policy
+        self._observers = tuple(observers)
+        self._rng = rng
+        self._store: Store | None = None
+        self._running: dict[str, tuple[CrawlSession, asyncio.Task[CrawlReport]]] = {}
+        self._sources: dict[int, Source] = {}
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> "CrawlEngine":
+        """Open the database; a SQLite file is made and brought up to date."""
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what runs, gracefully, and let everything go."""
+        await self.close()
+
+    async def open(self) -> None:
+        """Open the database. Raises `StoreUnavailable` or `SchemaMismatch`."""
+        if self._store is None:
+            store = self._make_store()
+            await store.open()
+            self._store = store
+
+    async def close(self) -> None:
+        """Cancel what runs, wait for it, close sources and database. Safe to call twice."""
+        for session, _ in list(self._running.values()):
+            session.cancel()
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks)
+        for source in self._sources.values():
+            await source.aclose()
+        self._sources.clear()
+        if self._store is not None:
+            store, self._store = self._store, None
+            await store.close()
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises `ConfigurationError` before `open`."""
+        if self._store is None:
+            raise ConfigurationError(
+                "the engine is not open; use it as `async with CrawlEngine(...) as engine:` or await engine.open()"
+            )
+        return self._store
+
+    def _make_store(self) -> Store:
+        if isinstance(self._database, str) or not hasattr(self._database, "claim"):
+            from .storage.store import SqlStore
+
+            return SqlStore(cast("str | AsyncEngine", self._database))
+        return cast("Store", self._database)  # of the embedder's own
+
+    # -- crawls -----------------------------------------------------------------------------------
+
+    async def crawl(
+        self,
+        source: Source,
+        *,
+        user_id: str,
+        handler: Handler | None = None,
+        cleanup: Iterable[CleanupTask] = (),
+        wait: bool = True,
+        max_items: int | None = None,
+        page_size: int | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> CrawlReport:
+        """Start or resume the crawl of this user and source, and run it to an end.
+
+        Args:
+            source: Where the bookmarks come from.
+            user_id: Whose they are.
+            handler: Run on every new item before it is stored, with the item and the session's fence; at least once
+                per item; what it returns (JSON or None) is stored in the item's transaction.
+            cleanup: Awaitables or callables, run when the session ends in any other state than `completed`.
+            wait: Whether to wait out rate-limit pauses; if not, the report says `paused_rate_limit` and `resume_at`.
+            max_items: Stop after so many distinct items, resumably.
+            page_size: Items to ask for per page; None takes it from the settings.
+            observers: Called with every event of this session.
+
+        Returns:
+            How it ended: errors of the crawl are in the report, not raised.
+
+        Raises:
+            CrawlOwned: The crawl runs in another process; nothing was started.
+            StoreError: The database could not be used to begin with; nothing was started.
+            asyncio.CancelledError: The task was cancelled; the session ended gracefully before.
+        """
+        session = await self._session(
+            source,
+            user_id=user_id,
+            handler=handler,
+            cleanup=cleanup,
+            wait=wait,
+            max_items=max_items,
+            page_size=page_size,
+            observers=observers,
+        )
+        return await self._run(session)
+
+    async def start(
+        self,
+        source: Source,
+        *,
+        user_id: str,
+        handler: Handler | None = None,
+        cleanup: Iterable[CleanupTask] = (),
+        wait: bool = True,
+        max_items: int | None = None,
+        page_size: int | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> CrawlHandle:
+        """As `crawl`, in the background: returns as soon as the session is ours."""
+        session = await self._session(
+            source,
+            user_id=user_id,
+            handler=handler,
+            cleanup=cleanup,
+            wait=wait,
+            max_items=max_items,
+            page_size=page_size,
+            observers=observers,
+        )
+        task = asyncio.create_task(self._run(session), name=f"crawl {session.session_id}")
+        return CrawlHandle(session, task)
+
+    async def _run(self, session: CrawlSession) -> CrawlReport:
+        task = asyncio.current_task()
+        if task is not None:
+            self._running[session.session_id] = (session, task)
+        try:
+            report = await session.run()
+        finally:
+            self._running.pop(session.session_id, None)
+        crawl = session.claim.session.crawl
+        try:
+            checkpoint = await self.store.checkpoint(crawl)
+        except StoreError:
+            return report
+        return attrs.evolve(report, bookmarks_count=checkpoint.bookmarks_count if checkpoint else 0)
+
+    async def _session(
+        self,
+        source: Source,
+        *,
+        user_id: str,
+        handler: Handler | None,
+        cleanup: Iterable[CleanupTask],
+        wait: bool,
+        max_items: int | None,
+        page_size: int | None,
+        observers: Iterable[Observer],
+    ) -> CrawlSession:
+        if not user_id:
+            raise ConfigurationError(
+                "user_id is empty; nothing was started. Say whose bookmarks to crawl"
+            )
+        if max_items is not None and max_items < 1:
+            raise ConfigurationError(
+                f"max_items is {max_items}; it must be at least 1. Nothing was started"
+            )
+        settings = self.settings
+        self._sources[id(source)] = source
+        run_id = str(uuid7())
+        LIVE_RUNS.add(
+            run_id
+        )  # ours from here on: a claim by another engine of this process must see it
+        try:
+            claim = await self._claim(CrawlKey(user_id, source.name), run_id, source)
+        except BaseException:
+            LIVE_RUNS.discard(run_id)
+            raise
+        rules = Rules(
+            checkpoint_every=settings.checkpoint_every,
+            max_skips_in_a_row=settings.max_skips_in_a_row,
+            max_items=max_items,
+            page_size=(page_size or settings.page_size) if source.page_sizes else page_size,
+            page_sizes=source.page_sizes,
+            has_handler=handler is not None,
+            prefetch=settings.prefetch > 0,
+        )
+        return CrawlSession(
+            claim=claim,
+            source=source,
+            store=self.store,
+            clock=self.clock,
+            machine=self._machine,
+            policy=Policy(settings.max_retries, settings.initial_backoff),
+            rules=rules,
+            limits=Limits(
+                lease_s=settings.lease_s,
+                handler_timeout_s=settings.handler_timeout_s,
+                cancel_grace_s=settings.cancel_grace_s,
+                cleanup_timeout_s=settings.cleanup_timeout_s,
+                shutdown_timeout_s=settings.shutdown_timeout_s,
+                store_retry_s=settings.store_retry_s,
+            ),
+            run_id=run_id,
+            handler=handler,
+            cleanup=cleanup,
+            hub=EventHub((*self._observers, *observers)),
+            wait=wait,
+            rng=self._rng,
+            error_rules=self._rules,
+            decide=self._decide,
+            effects=self._effects,
+        )
+
+    async def _claim(self, crawl: CrawlKey, run_id: str, source: Source) -> Claim:
+        """Our session: a new one, or one found without a living owner."""
+        while True:
+            claim = await self.store.claim(
+                crawl,
+                this_process(run_id),
+                session_id=str(uuid7()),
+                initial=SessionValue(self._machine.spec.initial),
+                now=self.clock.now(),
+                lease_s=self.settings.lease_s,
+                limit=(source.service, crawl.user_id, source.endpoint),
+                is_gone=is_gone,
+            )
+            kind = self._machine.spec.kinds.get(str(claim.session.value.state))
+            if kind is None:
+                raise ConfigurationError(
+                    f"session {claim.session.session_id} is in state {claim.session.value.state!r}, which this "
+                    "machine does not have; nothing was changed. Use the machine that began it"
+                )
+            if kind is not Kind.ENDING:
+                return claim
+            await self._bury(claim)
+
+    async def _bury(self, claim: Claim) -> None:
+        """A session whose process died in its cleanup: its cleanup tasks are gone, it ends here."""
+        session = claim.session
+        now = self.clock.now()
+        step = self._machine.step(
+            session.value, Trigger.CLEANED_UP, Facts(now=now, reason=Reason.DIED_IN_CLEANUP)
+        )
+        await self.store.commit(
+            Batch(
+                session_id=session.session_id,
+                fence=session.fence,
+                crawl=session.crawl,
+                ordinal=session.ordinal,
+                now=now,
+                lease_until=now,
+                value=step.session,
+                final=True,
+                counters=session.counters,
+                journal=(step.journal,) if step.journal is not None else (),
+            )
+        )
+
+    # -- from any process -------------------------------------------------------------------------
+
+    async def status(self, session_id: str) -> SessionRecord:
+        """A session as of its last commit. Raises `SessionNotFound`."""
+        return await self.store.session(session_id)
+
+    async def sessions(
+        self, *, user_id: str | None = None, limit: int = 100
+    ) -> list[SessionRecord]:
+        """Sessions, newest first."""
+        return await self.store.sessions(user_id=user_id, limit=limit)
+
+    async def journal(self, session_id: str) -> list[JournalRow]:
+        """Every step that a session took, in order. Raises `SessionNotFound`."""
+        return await self.store.journal(session_id)
+
+    async def cancel(self, session_id: str, reason: str = Reason.STOPPED_BY_USER) -> SessionRecord:
+        """End a session gracefully, wherever it runs.
+
+        One that runs here is cancelled at once, one that runs elsewhere hears of it with its next commit or sign of
+        life (a third of the lease), and one that nobody runs is ended here.
+
+        Returns:
+            The session as it is now; it may still be ending. Raises `SessionNotFound`.
+        """
+        if session_id in self._running:
+            self._running[session_id][0].cancel(reason)
+            return await self.store.session(session_id)
+        record = await self.store.wish_cancel(session_id, reason)
+        unowned = (
+            record.owner is None or is_gone(record.owner) or record.lease_until <= self.clock.now()
+        )
+        if record.ended_at is None and unowned:
+            await self._end_unowned(record, reason)
+            record = await self.store.session(session_id)
+        return record
+
+    async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
+        session = await self._session(
+            _NoSource(record.crawl.source),
+            user_id=record.crawl.user_id,
+            handler=None,
+            cleanup=(),
+            wait=True,
+            max_items=None,
+            page_size=None,
+            observers=(),
+        )
+        session.cancel(reason)
+        await self._run(session)
+
+    # -- what is stored ---------------------------------------------------------------------------
+
+    def bookmarks(self, user_id: str | None = None) -> AsyncIterator[Bookmark]:
+        """Stored bookmarks, streamed; None: of all users."""
+        return self.store.bookmarks(user_id)
+
+    async def skipped(self, user_id: str | None = None, *, limit: int = 1000) -> list[SkippedRow]:
+        """Items that were left out, with the reason; they can be tried again."""
+        return await self.store.skipped(user_id=user_id, limit=limit)
+
+    async def retry_skipped(
+        self, user_id: str | None = None, *, keys: tuple[str, ...] | None = None
+    ) -> int:
+        """Have skipped items tried again, first of all, by the next crawl. Returns how many."""
+        return await self.store.retry_skipped(user_id=user_id, keys=keys)
+
+    def checkpoints(self, user_id: str, source: str = "x") -> "CheckpointManager":
+        """The checkpoint of one crawl, to look at, set or clear by hand."""
+        from .checkpoint_manager import CheckpointManager
+
+        return CheckpointManager(self.store, user_id=user_id, source=source)
+
+
+@attrs.frozen
+class _NoSource:
+    """Stands in for the source of a session that is only taken over to be ended."""
+
+    name: str
+    service: str = "none"
+    endpoint: str = "none"
+    page_sizes: tuple[int, ...] = ()
+    price_usd: float | None = None
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:  # noqa: ARG002
+        raise ConfigurationError(
+            f"source {self.name} is not there: the session was to be ended only"
+        )
+
+    def decode(self, raw: str) -> Item | InvalidRaw:
+        return InvalidRaw(key="", raw=raw, message="no source")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""

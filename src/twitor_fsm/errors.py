@@ -1,0 +1,259 @@
+"""Every exception that twitor_fsm raises, and what it says about the data.
+
+    TwitorError
+    ├── ConfigurationError        a setting, argument or missing extra; nothing was started
+    ├── SpecError                 a machine's table is wrong; names the row
+    ├── IllegalStep               the table has no row for this event in this state
+    ├── SourceError               a source could not give a page or an item
+    │   ├── CredentialsMissing    no token for this user
+    │   ├── AuthenticationFailed  the service refuses the token
+    │   ├── RateLimited           the service asks to wait
+    │   ├── SourceUnavailable     no or no usable answer; the same request may succeed later
+    │   ├── CursorRefused         the service no longer knows the page cursor
+    │   ├── RequestRefused        the service refuses the request itself; asking again will not help
+    │   ├── BillingRefused        credits or a spend cap are used up
+    │   ├── SourceLoops           the listing repeats itself and never ends
+    │   ├── InvalidItem           one item lacks what it must have
+    │   └── UnreadableFile        a file is not in a format that we understand
+    └── StoreError                the database
+        ├── StoreUnavailable      no answer, full, read-only, broken; what was committed before stands
+        ├── ItemsRefused          the database refuses some items of a batch; nothing was written
+        ├── LeaseLost             another process took this session over; our result was dropped
+        ├── CrawlOwned            another process runs this crawl
+        ├── SessionNotFound       no session with this id
+        └── SchemaMismatch        the database has another schema version; left untouched
+
+A message says what happened, what state the data is in and what to do next. No message holds a token or a bookmark's text.
+"""
+
+from datetime import UTC, datetime
+
+import attrs
+
+from .core.taxonomy import Reason
+
+__all__ = [
+    "AuthenticationFailed",
+    "BillingRefused",
+    "ConfigurationError",
+    "CrawlOwned",
+    "CredentialsMissing",
+    "CursorRefused",
+    "IllegalStep",
+    "InvalidItem",
+    "ItemsRefused",
+    "LeaseLost",
+    "RateLimited",
+    "RequestRefused",
+    "SchemaMismatch",
+    "SessionNotFound",
+    "SourceError",
+    "SourceLoops",
+    "SourceUnavailable",
+    "SpecError",
+    "StoreError",
+    "StoreUnavailable",
+    "TwitorError",
+    "UnreadableFile",
+]
+
+
+class TwitorError(Exception):
+    """Root of everything we raise on purpose."""
+
+
+class ConfigurationError(TwitorError):
+    """A setting, an argument or an extra is missing or wrong; nothing was started and nothing changed."""
+
+
+class SpecError(TwitorError):
+    """A machine's table contradicts itself; the message names the row."""
+
+
+@attrs.define(eq=False)
+class IllegalStep(TwitorError):
+    """The table has no row for this trigger in this state: a bug of the caller, the session's value is unchanged."""
+
+    state: str
+    trigger: str
+
+    def __str__(self) -> str:
+        return f"trigger {self.trigger!r} is not allowed in state {self.state!r}; the session was left as it was"
+
+
+class SourceError(TwitorError):
+    """A source could not give what was asked for; nothing of it was stored."""
+
+
+class CredentialsMissing(SourceError):
+    """No token is known for this user; no request was made."""
+
+
+@attrs.define(eq=False)
+class AuthenticationFailed(SourceError):
+    """The service refuses the token; what is stored stays as it is."""
+
+    message: str
+    reason: Reason = Reason.TOKEN_REFUSED
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class RateLimited(SourceError):
+    """The service asks to wait before the next request."""
+
+    reset_at: float | None = None
+    """When the service opens again, epoch seconds by *our* clock; None when it did not say."""
+    reason: Reason = Reason.RATE_LIMITED
+
+    def __str__(self) -> str:
+        if self.reset_at is None:
+            return "the service's rate limit is used up; it did not say until when"
+        try:
+            when = datetime.fromtimestamp(self.reset_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        except (OverflowError, OSError, ValueError):
+            when = "a time that no calendar has"
+        return f"the service's rate limit is used up until {when}"
+
+
+@attrs.define(eq=False)
+class SourceUnavailable(SourceError):
+    """No answer, or none that can be used; the same request may succeed later."""
+
+    message: str
+    reason: Reason = Reason.CONNECTION
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class CursorRefused(SourceError):
+    """The service no longer knows the page cursor; the listing has to be walked from the top."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class RequestRefused(SourceError):
+    """The service refuses the request itself; asking again will not help."""
+
+    message: str
+    reason: Reason = Reason.REQUEST_REFUSED
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class BillingRefused(SourceError):
+    """Credits, a usage cap or a spend cap are used up; no clock heals it, a person must."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class SourceLoops(SourceError):
+    """The listing repeats itself: the crawl stopped instead of paying for the same pages for ever."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class InvalidItem(SourceError):
+    """One item lacks what it must have; the others of its page are fine."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UnreadableFile(SourceError):
+    """A file is not in a format that we understand; says what was seen and what is understood."""
+
+
+class StoreError(TwitorError):
+    """The database did not do what was asked; what was committed before stands."""
+
+
+@attrs.define(eq=False)
+class StoreUnavailable(StoreError):
+    """No answer from the database, or it is full, read-only or broken; what was committed before stands."""
+
+    message: str
+    reason: Reason = Reason.STORE_UNAVAILABLE
+    retryable: bool = True
+    """Whether the same transaction may succeed within seconds (busy, connection) or not (full, read-only, corrupt)."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class ItemsRefused(StoreError):
+    """The database refuses some items of a batch; the whole batch was rolled back.
+
+    `refused` maps the item's key to what the database said of it (without the item's text).
+    """
+
+    refused: dict[str, tuple[Reason, str]]
+
+    def __str__(self) -> str:
+        return f"the database refuses {len(self.refused)} item(s) of the batch; nothing of it was written"
+
+
+@attrs.define(eq=False)
+class LeaseLost(StoreError):
+    """Another process took the session over; our uncommitted work was dropped and will be done by the new owner."""
+
+    session_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.session_id} was taken over by another process; this process wrote nothing more "
+            "and the new owner goes on from the last checkpoint"
+        )
+
+
+@attrs.define(eq=False)
+class CrawlOwned(StoreError):
+    """Another live process runs this crawl; nothing was started."""
+
+    session_id: str
+    owner: str
+    lease_until: float
+
+    def __str__(self) -> str:
+        return (
+            f"this crawl is already running as session {self.session_id} ({self.owner}); "
+            "nothing was started. Wait for it, or end it with: twitor sessions cancel "
+            + self.session_id
+        )
+
+
+@attrs.define(eq=False)
+class SessionNotFound(StoreError):
+    """No session has this id."""
+
+    session_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"no session {self.session_id!r} in this database; list them with: twitor sessions list"
+        )
+
+
+class SchemaMismatch(StoreError):
+    """The database has a schema that this version does not know; it was left untouched."""

@@ -1,0 +1,473 @@
+"""Runs one session: does what the plan says, and turns what happens into events and progress.
+
+No decision of its own: what to do next comes from `core.plan`, what an error means from `core.recovery`, what an event
+does from the machine. One event at a time; a wait is never part of a step.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from .cleanup import CleanupTask, discard_cleanup, run_cleanup
+from .clock import Clock
+from .core import plan as ops
+from .core.listing import Known
+from .core.progress import Rules, begin
+from .core.records import Claim, Counters, Skip
+from .core.recovery import Policy, decide
+from .core.states import Facts, Kind, SessionValue, State, Step, Trigger
+from .core.taxonomy import ErrorCategory, Reason
+from .errors import CursorRefused, LeaseLost, StoreUnavailable
+from .events import EventHub
+from .fetching import Failed, Fetcher
+from .inbox import Inbox, InboxEvent, end_task
+from .ledger import Contents, Interrupted, Ledger, Work
+from .machine import Machine
+from .ownership import LIVE_RUNS
+from .report import CrawlReport
+from .sources.base import InvalidRaw, Item, Source
+from .steps import Decide, Steps, tally_of
+from .storage.base import Store
+from .telling import Teller
+
+__all__ = ["CrawlSession", "Handler", "Limits"]
+
+_LOG: Final = logging.getLogger("twitor_fsm.session")
+
+Handler = Callable[[Item, int], Awaitable[Any]]
+"""An app's own work on one item before it is stored: given the item and the session's fence, may return JSON."""
+
+REDO_PORTION: Final = 100
+"""Skipped items that are tried again at a time."""
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How long things may take, seconds.
+
+    Attributes:
+        lease_s: Without a sign of life for so long, another process may take the session over.
+        handler_timeout_s: One item's handler.
+        cancel_grace_s: What a handler gets to end after a cancel.
+        cleanup_timeout_s: Each cleanup task.
+        shutdown_timeout_s: What is left to end gracefully when the task is cancelled.
+        store_retry_s: How long a busy store is tried again, in all.
+    """
+
+    lease_s: float = 30.0
+    handler_timeout_s: float = 60.0
+    cancel_grace_s: float = 10.0
+    cleanup_timeout_s: float = 10.0
+    shutdown_timeout_s: float = 25.0
+    store_retry_s: float = 5.0
+
+
+class CrawlSession:
+    """One session in this process: from a claim to a report.
+
+    Made by `CrawlEngine`; runs once.
+    """
+
+    def __init__(
+        self,
+        *,
+        claim: Claim,
+        source: Source,
+        store: Store,
+        clock: Clock,
+        machine: Machine,
+        policy: Policy,
+        rules: Rules,
+        limits: Limits,
+        run_id: str,
+        handler: Handler | None = None,
+        cleanup: Iterable[CleanupTask] = (),
+        hub: EventHub | None = None,
+        wait: bool = True,
+        rng: random.Random | None = None,
+        error_rules: Mapping[type[BaseException], ErrorCategory] | None = None,
+        decide: Decide = decide,
+        effects: Mapping[str, Callable[[Step], Awaitable[None]]] | None = None,
+    ) -> None:
+        """Prepare a session; see `CrawlEngine.start` for the arguments."""
+        session = claim.session
+        self.claim: Final = claim
+        self.session_id: Final = session.session_id
+        self.hub: Final = hub if hub is not None else EventHub()
+        self._source = source
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._run_id = run_id
+        self._handler = handler
+        self._cleanup = tuple(cleanup)
+        self._waits = wait
+        self._kinds = machine.spec.kinds
+        self._allowed = policy.max_retries
+        self._inbox = Inbox(clock)
+        self._teller = Teller(claim, clock, self.hub)
+        before = session.counters
+        work = Work(
+            before.requests,
+            before.items_fetched,
+            before.retries,
+            before.pauses,
+            dict(before.errors),
+        )
+        self._fetcher = Fetcher(source, session.crawl.user_id, work)
+        self._ledger = Ledger(
+            store,
+            claim,
+            clock,
+            lease_s=limits.lease_s,
+            retry_s=limits.store_retry_s,
+            inbox=self._inbox,
+        )
+        self._steps = Steps(
+            machine=machine,
+            ledger=self._ledger,
+            progress=begin(
+                claim.checkpoint,
+                rules=rules,
+                ordinal=session.ordinal,
+                tally=tally_of(before),
+                due_skips=claim.due_skips,
+            ),
+            work=work,
+            policy=policy,
+            decide=decide,
+            clock=clock,
+            rng=rng if rng is not None else random.Random(),
+            teller=self._teller,
+            limit=(source.service, session.crawl.user_id, source.endpoint),
+            error_rules=error_rules,
+            effects=effects or {},
+            cancel=self.cancel,
+        )
+        if claim.closed_until is not None and claim.closed_until > clock.now():
+            self._steps.closed(claim.closed_until)
+        self._handling: asyncio.Timeout | None = None
+        self._lost = False
+        self._cleanup_errors: tuple[str, ...] = ()
+
+    # -- from outside -----------------------------------------------------------------------------
+
+    def cancel(self, reason: str = Reason.STOPPED_BY_USER) -> None:
+        """End gracefully: checkpoint, cleanup, then `shut_down`. Safe to call again, and after the end."""
+        self.post(Trigger.CANCEL, reason=reason)
+
+    def post(self, trigger: str, *, reason: str | None = None, message: str = "") -> None:
+        """Put an event into the inbox (an extended machine has triggers of its own); cancel goes first."""
+        facts = Facts(
+            now=self._clock.now(), reason=reason, message=message, tries_allowed=self._allowed
+        )
+        self._inbox.put(InboxEvent(str(trigger), facts))
+        if trigger == Trigger.CANCEL:
+            self._hurry_handler(self._limits.cancel_grace_s)
+
+    @property
+    def value(self) -> SessionValue:
+        """State and timers now."""
+        return self._ledger.value
+
+    @property
+    def counters(self) -> Counters:
+        """Counts now, what is not yet durable included."""
+        return self._steps.pending_counters()
+
+    async def run(self) -> CrawlReport:
+        """Run until the session ends, pauses without waiting, or is taken over by another process.
+
+        Cancelling the task that awaits this ends the session gracefully within `shutdown_timeout_s` and then raises
+        `CancelledError`; a second cancellation raises after the commit in flight.
+        """
+        LIVE_RUNS.add(self._run_id)
+        main = asyncio.create_task(self._live())
+        try:
+            return await asyncio.shield(main)
+        except asyncio.CancelledError:
+            if not main.done():
+                self.cancel(Reason.TASK_CANCELLED)
+                await self._end_within(main)
+            raise
+        finally:
+            LIVE_RUNS.discard(self._run_id)
+
+    async def _end_within(self, main: asyncio.Task[CrawlReport]) -> None:
+        try:
+            await asyncio.wait({main}, timeout=self._limits.shutdown_timeout_s)
+        finally:
+            if not main.done():
+                await end_task(main)
+            if not main.cancelled() and (error := main.exception()) is not None:
+                _LOG.error("the session broke while ending: %s", type(error).__name__)
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    async def _live(self) -> CrawlReport:
+        self._teller.started(resumed=self._is_resumed)
+        heart = asyncio.create_task(self._beat())
+        try:
+            await self._loop()
+            if self._lost:
+                self._cleanup_errors = await self._run_cleanup()
+            elif not self._is_final:
+                await self._steps.release()
+        finally:
+            await self._fetcher.drop()
+            await end_task(heart)
+            discard_cleanup(self._cleanup)
+            report = self._report()
+            self._teller.ended(report)
+        return report
+
+    async def _loop(self) -> None:
+        if self.claim.taken_over:
+            facts = self._steps.facts(reason=Reason.TAKEN_OVER)
+            await self._steps.post(Trigger.RESTARTED, facts)
+        while not self._lost:
+            try:
+                if not await self._turn():
+                    return
+            except LeaseLost:
+                self._lost = True
+            except Interrupted:
+                continue
+            except StoreUnavailable as exc:
+                await self._steps.store_failed(exc)
+
+    async def _turn(self) -> bool:
+        """One event, or one operation; whether there is more to come."""
+        if self._inbox and not self._is_final:
+            event = self._inbox.pop()
+            await self._steps.post(event.trigger, event.facts)
+            return True
+        step = ops.plan(
+            self._ledger.value, self._steps.progress, now=self._clock.now(), kinds=self._kinds
+        )
+        if isinstance(step.operation, ops.End):
+            return False
+        if isinstance(step.operation, ops.Wait) and self._leaves_pause:
+            return False
+        self._fetcher.look_ahead(step.prefetch)
+        await self._perform(step.operation)
+        return True
+
+    @property
+    def _leaves_pause(self) -> bool:
+        return not self._waits and self._ledger.value.state == State.PAUSED_RATE_LIMIT
+
+    @property
+    def _is_final(self) -> bool:
+        return self._kinds[self._ledger.value.state] is Kind.FINAL
+
+    @property
+    def _is_resumed(self) -> bool:
+        return self.claim.taken_over or self.claim.session.resumed_from is not None
+
+    async def _perform(self, operation: ops.Operation) -> None:
+        steps, ledger, crawl = self._steps, self._ledger, self.claim.session.crawl
+        match operation:
+            case ops.Fetch():
+                await self._fetch(operation)
+            case ops.FetchSkipped():
+                skips = await ledger.read(lambda: self._store.due_skips(crawl, REDO_PORTION))
+                self._again(skips)
+            case ops.Lookup(keys):
+                self._looked_up(await ledger.read(lambda: self._store.lookup(crawl, keys)))
+            case ops.Count(above, walk):
+                missing = await ledger.read(lambda: self._store.count_missing(crawl, above, walk))
+                steps.progress = steps.progress.sighted(missing)
+            case ops.Handle(index):
+                await self._handle(index)
+            case ops.Commit():
+                await steps.commit()
+            case ops.Wait(until):
+                await self._inbox.sleep(None if until is None else until - self._clock.now())
+            case ops.Post():
+                await steps.decided(operation)
+            case ops.Cleanup():
+                self._cleanup_errors = await self._run_cleanup()
+                await steps.post(Trigger.CLEANED_UP, steps.facts())
+            case ops.End():
+                raise AssertionError("nothing is done after the end")
+
+    # -- operations -------------------------------------------------------------------------------
+
+    async def _fetch(self, wanted: ops.Fetch) -> None:
+        task = await self._fetcher.begin(wanted)
+        if not await self._inbox.race(task):
+            await end_task(task)
+            return
+        page = task.result()
+        if isinstance(page, Failed):
+            await self._fetch_failed(page.error)
+            return
+        steps = self._steps
+        steps.contents = Contents(page.items)
+        steps.progress = steps.progress.fetched(
+            tuple(item.key for item in page.items),
+            invalid=_invalid(page.items),
+            next_cursor=page.next_cursor,
+            end=page.end,
+        )
+        steps.closed(page.usage.closed_until)
+        steps.recovered()
+        self._teller.fetched(len(page.items), wanted.cursor)
+
+    async def _fetch_failed(self, error: BaseException) -> None:
+        if isinstance(error, CursorRefused):
+            again = self._steps.progress.cursor_refused()
+            if again is not None:
+                _LOG.warning("%s; walking from the top", error, extra=self._teller.extra("fetch"))
+                self._steps.progress = again
+                return
+        await self._steps.failed(error, "fetch")
+
+    def _again(self, skips: list[Skip]) -> None:
+        """Skipped items are a page of their own."""
+        items = tuple(self._decoded(skip) for skip in skips)
+        self._steps.contents = Contents(items)
+        self._steps.progress = self._steps.progress.fetched_skipped(
+            tuple(skip.key for skip in skips), invalid=_invalid(items)
+        )
+
+    def _decoded(self, skip: Skip) -> Item | InvalidRaw:
+        try:
+            item = self._source.decode(skip.raw)
+        except Exception as exc:  # noqa: BLE001 - a source may raise anything; the item stays skipped
+            return InvalidRaw(key=skip.key, raw=skip.raw, message=f"{type(exc).__name__} in decode")
+        if item.key != skip.key:
+            return InvalidRaw(key=skip.key, raw=skip.raw, message="still has no usable id")
+        return item
+
+    def _looked_up(self, known: Mapping[str, Known]) -> None:
+        self._steps.contents.fresh = frozenset(
+            key for key, fact in known.items() if fact.stored and not (fact.walk or fact.session)
+        )
+        self._steps.progress = self._steps.progress.looked_up(known)
+
+    async def _handle(self, index: int) -> None:
+        item, handler = self._steps.contents.items[index], self._handler
+        if handler is None or not isinstance(item, Item):
+            raise AssertionError("the plan asked for a handler on something that has none")
+        try:
+            result = await self._handled(handler, item)
+            encoded = None if result is None else _as_json(result)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - a handler may raise anything; it is classified
+            if isinstance(exc, TimeoutError) and (self._inbox or self._lost):
+                return  # its grace is over: the item counts as unhandled
+            await self._steps.failed(exc, "handle", index)
+            return
+        if encoded is not None:
+            self._steps.contents.results[index] = encoded
+        self._steps.progress = self._steps.progress.handled()
+        self._steps.recovered()
+
+    async def _handled(self, handler: Handler, item: Item) -> Any:
+        """Run it within its time; a cancel shortens that to its grace."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        try:
+            async with asyncio.timeout(self._limits.handler_timeout_s) as self._handling:
+                return await handler(item, self.claim.session.fence)
+        except asyncio.CancelledError as exc:
+            if task is not None and task.cancelling() == before:
+                raise RuntimeError("the handler cancelled itself") from exc
+            raise
+        finally:
+            self._handling = None
+
+    def _hurry_handler(self, seconds: float) -> None:
+        """A handler that runs now gets at most so much longer."""
+        if self._handling is not None and not self._handling.expired():
+            when = asyncio.get_running_loop().time() + seconds
+            before = self._handling.when()
+            self._handling.reschedule(when if before is None else min(when, before))
+
+    async def _run_cleanup(self) -> tuple[str, ...]:
+        tasks, self._cleanup = self._cleanup, ()
+        return await run_cleanup(tasks, timeout_s=self._limits.cleanup_timeout_s)
+
+    async def _beat(self) -> None:
+        """A sign of life at a third of the lease; hears of cancel wishes and of a new owner."""
+        session, lease_s = self.claim.session, self._limits.lease_s
+        for_ever = asyncio.get_running_loop().create_future()
+        while True:
+            await asyncio.wait({for_ever}, timeout=lease_s / 3.0)
+            now = self._clock.now()
+            try:
+                wish = await self._store.heartbeat(
+                    session.session_id, session.fence, now=now, lease_until=now + lease_s
+                )
+            except LeaseLost:
+                self._lost = True
+                self._inbox.wake()
+                self._hurry_handler(0.0)
+                return
+            except StoreUnavailable as exc:
+                _LOG.warning("no sign of life: %s", exc, extra=self._teller.extra("heartbeat"))
+                continue
+            if wish is not None and not self._inbox:
+                self.cancel(wish)
+
+    # -- the report -------------------------------------------------------------------------------
+
+    def _report(self) -> CrawlReport:
+        value, session, steps = self._ledger.value, self.claim.session, self._steps
+        category, reason = steps.cause or (value.category, value.reason)
+        if self._lost:
+            category, reason = None, Reason.LEASE_LOST
+        counters, price = steps.counters(), self._source.price_usd
+        return CrawlReport(
+            session_id=self.session_id,
+            user_id=session.crawl.user_id,
+            source=session.crawl.source,
+            state=str(value.state),
+            category=category,
+            reason=str(reason) if reason is not None else None,
+            message=self._message(category),
+            counters=counters,
+            skipped_items=tuple(steps.skipped),
+            cost_usd_estimate=None if price is None else round(counters.items_fetched * price, 6),
+            resume_at=value.resume_at,
+            durable=not steps.store_is_out,
+            lost=self._lost,
+            resumed=self._is_resumed,
+            resumed_from=session.resumed_from,
+            cleanup_errors=self._cleanup_errors,
+        )
+
+    def _message(self, category: ErrorCategory | None) -> str:
+        state = self._ledger.value.state
+        if self._lost:
+            return str(LeaseLost(self.session_id))
+        if state == State.COMPLETED:
+            return "complete: everything in the listing is stored or recorded as skipped"
+        if state == State.PAUSED_RATE_LIMIT:
+            return "paused until the rate limit resets; a checkpoint is saved, run again to go on"
+        if category is None:
+            why = self._ledger.message or "stopped"
+            return f"{why}; a checkpoint is saved, run again to go on"
+        return self._ledger.message
+
+
+def _invalid(items: tuple[Item | InvalidRaw, ...]) -> frozenset[int]:
+    return frozenset(i for i, item in enumerate(items) if isinstance(item, InvalidRaw))
+
+
+def _as_json(result: Any) -> str:
+    try:
+        return msgspec.json.encode(result).decode()
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise RuntimeError(
+            f"the handler returned {type(result).__name__}, which JSON cannot hold; "
+            "return plain values or None"
+        ) from exc

@@ -1,0 +1,17 @@
+"""File formats that bookmarks come in, one small module each.
+
+To add one: write a module with a class like those here (see `base.Format`), and name it in `FORMATS`. It gets elements
+one at a time (members of the file's outermost array, or its successive objects); finding the elements, streaming,
+resuming and damaged files are not its business.
+"""
+
+from typing import Final
+
+from .api_pages import ApiPages
+from .base import Format
+from .web_exporter import WebExporter
+
+__all__ = ["FORMATS", "Format"]
+
+FORMATS: Final[tuple[Format, ...]] = (ApiPages(), WebExporter())
+"""The first one that recognises a file reads it."""

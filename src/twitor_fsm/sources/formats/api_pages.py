@@ -1,0 +1,40 @@
+"""Pages of the X API v2 that somebody saved: {data, includes, meta}, with the listing order of the file.
+
+Both vocabularies; one object, an array of them, or one a line.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ...errors import SourceUnavailable
+from ..base import InvalidRaw, Item
+from ..x_decode import decode_element, decode_page, invalid
+
+__all__ = ["ApiPages"]
+
+
+class ApiPages:
+    """Saved answers of `GET /2/users/{id}/bookmarks`."""
+
+    word = "api_pages"
+    title = (
+        "saved pages of the X API v2: {data, includes, meta}, one, an array of them, or one a line"
+    )
+
+    def recognises(self, members: Mapping[str, bytes]) -> bool:
+        """A page has data (a list; a kept item has one object), or none and a meta."""
+        data = members.get("data", b"").lstrip()
+        return data[:1] in (b"[", b"{") or "meta" in members
+
+    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+        """The bookmarks of one page; a page that is none (a saved refusal, say) is invalid as a whole."""
+        try:
+            page = decode_page(element, saved=True)
+        except SourceUnavailable as exc:
+            return (invalid(element, f"it is no page: {exc}"),)
+        if not page.has_data and page.errors:
+            return (invalid(element, "it is a saved error instead of a page"),)
+        return page.items
+
+    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+        """One kept item or element."""
+        return decode_element(raw)

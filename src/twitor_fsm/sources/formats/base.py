@@ -1,0 +1,40 @@
+"""What a file format is.
+
+Must not know: files, cursors.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ..base import InvalidRaw, Item
+
+__all__ = ["Format"]
+
+
+class Format(Protocol):
+    """One kind of element and how its bookmarks are read.
+
+    Attributes:
+        word: Names it in cursors: lower-case letters and underscores, never changed.
+        title: What to call it in messages.
+    """
+
+    @property
+    def word(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+
+    def recognises(self, members: Mapping[str, bytes]) -> bool:
+        """Whether an object with these members (JSON texts by name) is an element of this format.
+
+        It sees the first object of a file, and each kept element that is decoded again.
+        """
+        ...
+
+    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+        """The bookmarks in one element, in listing order; what cannot be decoded is an `InvalidRaw`, never raised."""
+        ...
+
+    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+        """Decode one kept element again: the `raw` of something that `decode` gave."""
+        ...

@@ -1,0 +1,265 @@
+"""Cuts JSON text by its brackets, without decoding it: an array into elements, an object into members.
+
+Works on text of any size in pieces, and on text that a decoder refuses (lone surrogates, NaN, numbers of any length):
+what is wrong with an element is for whoever decodes it. Positions are bytes, so a text can be entered in its middle.
+No library does this: ijson decodes every value, gives no positions, and is slower (see the benchmark in its tests).
+Must not know: what the elements are, files.
+"""
+
+import json
+import re
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+__all__ = ["NotJson", "Shape", "Splitter", "split_array", "split_object"]
+
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_BRACKET: Final = re.compile(rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+([{}\[\]])", re.DOTALL)
+"""Everything up to the next bracket outside a string; possessive, so it takes linear time."""
+_SCALAR: Final = re.compile(_STRING + rb'|[^\s,:"{}\[\]]++', re.DOTALL)
+_KEY: Final = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:", re.DOTALL)
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_CLOSED_BY: Final = {ord("{"): ord("}"), ord("["): ord("]")}
+
+
+@attrs.define
+class NotJson(ValueError):
+    """The text is no JSON, or breaks off.
+
+    Attributes:
+        at: Byte at which that shows.
+        message: What was expected there.
+    """
+
+    at: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"at byte {self.at}: {self.message}"
+
+
+class Shape(StrEnum):
+    """How values follow each other."""
+
+    ARRAY = "array"
+    """Between brackets, with commas."""
+    SEQUENCE = "sequence"
+    """One behind the other, with white space or nothing between: one object, or JSON Lines."""
+
+
+class _Expect(StrEnum):
+    OPENING = "opening"
+    VALUE_OR_END = "value_or_end"
+    VALUE = "value"
+    SEPARATOR = "separator"
+    NOTHING = "nothing"
+
+
+@attrs.define
+class Splitter:
+    """Takes text in pieces, gives values.
+
+    Args:
+        shape: How the values follow each other.
+        at: Byte of the text at which the first piece begins.
+        within: Whether that is behind a value (its `position`), not at the start.
+    """
+
+    shape: Shape
+    at: int = 0
+    within: bool = False
+    is_ended: bool = attrs.field(default=False, init=False)
+    """Whether the text ended where it may end; nothing comes any more."""
+    _text: bytes = attrs.field(default=b"", init=False)
+    _is_last: bool = attrs.field(default=False, init=False)
+    _next: int = attrs.field(default=0, init=False)
+    _scanned: int = attrs.field(default=0, init=False)
+    _open: bytearray = attrs.field(factory=bytearray, init=False)
+    _expect: _Expect = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        is_array = self.shape is Shape.ARRAY
+        if self.within:
+            self._expect = _Expect.SEPARATOR if is_array else _Expect.VALUE_OR_END
+        else:
+            self._expect = _Expect.OPENING if is_array else _Expect.VALUE_OR_END
+
+    @property
+    def position(self) -> int:
+        """Byte of the text behind the last value taken."""
+        return self.at + self._next
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that were fed and not yet taken."""
+        return len(self._text) - self._next
+
+    def feed(self, piece: bytes, *, is_last: bool = False) -> None:
+        """Give the next piece of the text."""
+        rest = self._text[self._next :]
+        self._text = rest + piece if rest else piece
+        self.at += self._next
+        self._scanned = max(0, self._scanned - self._next)
+        self._next = 0
+        self._is_last = is_last
+
+    def take(self) -> bytes | None:
+        """The next value; None when another piece is needed, or at the end.
+
+        Raises:
+            NotJson: The text is none, or breaks off.
+        """
+        while not self.is_ended:
+            found = _SPACE.match(self._text, self._next)
+            self._next = found.end() if found is not None else self._next
+            if self._next == len(self._text):
+                self._end_piece()
+                return None
+            mark = self._text[self._next]
+            match self._expect:
+                case _Expect.VALUE | _Expect.VALUE_OR_END:
+                    if mark == ord("]") and self._expect is _Expect.VALUE_OR_END:
+                        self._step(_Expect.NOTHING)
+                    else:
+                        return self._value()
+                case _Expect.SEPARATOR if mark in b",]":
+                    self._step(_Expect.VALUE if mark == ord(",") else _Expect.NOTHING)
+                case _Expect.OPENING if mark == ord("["):
+                    self._step(_Expect.VALUE_OR_END)
+                case _Expect.SEPARATOR:
+                    raise NotJson(self.position, "a comma or ] was expected")
+                case _:
+                    raise NotJson(self.position, "something stands where nothing was expected")
+        return None
+
+    def _step(self, expect: _Expect) -> None:
+        if expect is _Expect.NOTHING and self.shape is Shape.SEQUENCE:
+            raise NotJson(self.position, "] closes nothing")
+        self._next += 1
+        self._expect = expect
+
+    def _end_piece(self) -> None:
+        if not self._is_last:
+            return
+        may_end = self._expect is _Expect.NOTHING or self.shape is Shape.SEQUENCE
+        if not may_end:
+            raise NotJson(self.position, "the text ends in the middle of an array")
+        self.is_ended = True
+
+    def _value(self) -> bytes | None:
+        begin = self._next
+        end = self._end_of_value(begin)
+        if end is None:
+            if self._is_last:
+                raise NotJson(
+                    self.at + len(self._text),
+                    f"the text ends in the middle of what began at byte {self.at + begin}",
+                )
+            return None
+        self._next = self._scanned = end
+        is_array = self.shape is Shape.ARRAY
+        self._expect = _Expect.SEPARATOR if is_array else _Expect.VALUE_OR_END
+        return self._text[begin:end]
+
+    def _end_of_value(self, begin: int) -> int | None:
+        end, self._scanned = _find_end(
+            self._text, begin, max(begin, self._scanned), self._open, self.at
+        )
+        if end == len(self._text) and not self._is_last and self._text[begin] not in b'{["':
+            return None  # a number may go on in the next piece
+        return end
+
+
+def split_array(text: bytes) -> list[bytes]:
+    """The elements of an array.
+
+    Raises:
+        NotJson: It is none.
+    """
+    splitter = Splitter(Shape.ARRAY)
+    splitter.feed(text, is_last=True)
+    found: list[bytes] = []
+    while (value := splitter.take()) is not None:
+        found.append(value)
+    return found
+
+
+def split_object(text: bytes) -> dict[str, bytes]:
+    """The members of an object; of two with the same name the last.
+
+    Raises:
+        NotJson: It is none.
+    """
+    begin = _skip(text, 0)
+    if text[begin : begin + 1] != b"{":
+        raise NotJson(begin, "{ was expected")
+    members: dict[str, bytes] = {}
+    at = _skip(text, begin + 1)
+    if text[at : at + 1] == b"}":
+        return _whole(text, at + 1, members)
+    while True:
+        key = _KEY.match(text, at)
+        if key is None:
+            raise NotJson(at, "a name and a colon were expected")
+        start = _skip(text, key.end())
+        end = _find_end(text, start, start, bytearray(), 0)[0] if start < len(text) else None
+        if end is None:
+            raise NotJson(len(text), "the text ends in the middle of an object")
+        try:
+            members[json.loads(key[1])] = text[start:end]
+        except ValueError:
+            raise NotJson(at, "a name was expected") from None
+        at = _skip(text, end)
+        mark = text[at : at + 1]
+        if mark == b"}":
+            return _whole(text, at + 1, members)
+        if mark != b",":
+            raise NotJson(at, "a comma or } was expected")
+        at += 1
+
+
+def _find_end(
+    text: bytes, begin: int, scanned: int, opened: bytearray, base: int
+) -> tuple[int | None, int]:
+    """Where the value that begins here ends.
+
+    Args:
+        text: What is there of the text.
+        begin: Index of the value's first byte, which exists.
+        scanned: Index up to which its brackets are known.
+        opened: What closes the brackets open there; changed.
+        base: Byte of the whole text at which this text begins, for messages.
+
+    Returns:
+        Index behind it, or None if it is not all there; and the next `scanned`.
+    """
+    if text[begin] not in b"{[":
+        found = _SCALAR.match(text, begin)
+        if found is None and text[begin] != ord('"'):
+            raise NotJson(base + begin, "a value was expected")
+        return (None, begin) if found is None else (found.end(), found.end())
+    match = _BRACKET.match
+    while (bracket := match(text, scanned)) is not None:
+        scanned = bracket.end()
+        mark = text[scanned - 1]
+        if mark in _CLOSED_BY:
+            opened.append(_CLOSED_BY[mark])
+        elif opened.pop() != mark:
+            raise NotJson(base + scanned - 1, f"{chr(mark)} closes something else")
+        if not opened:
+            return scanned, scanned
+    return None, scanned
+
+
+def _skip(text: bytes, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
+
+
+def _whole(text: bytes, at: int, members: dict[str, bytes]) -> dict[str, bytes]:
+    end = _skip(text, at)
+    if end != len(text):
+        raise NotJson(end, "something stands behind the object")
+    return members

@@ -1,0 +1,391 @@
+"""Makes events true: through the machine, into the ledger, together with all that is pending.
+
+What an error means comes from `core.recovery`, what an event does from the machine; here both become one transaction.
+Must not know: sources, handlers, waiting.
+"""
+
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import attrs
+
+from .classify import classify
+from .clock import Clock
+from .core import plan as ops
+from .core.progress import Progress, Tally
+from .core.records import Closed, Counters, Skip
+from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, believable
+from .core.states import Durability, Facts, Kind, SessionValue, State, Step, Trigger
+from .core.taxonomy import ErrorAction, ErrorCategory, Reason
+from .errors import IllegalStep, ItemsRefused, LeaseLost, StoreUnavailable
+from .ledger import Contents, Interrupted, Ledger, Work
+from .machine import Machine
+from .report import SKIPPED_SHOWN, SkippedBrief
+from .sources.base import InvalidRaw
+from .telling import Teller
+
+__all__ = ["Decide", "Steps"]
+
+_LOG: Final = logging.getLogger("twitor_fsm.session")
+
+Decide = Callable[..., RecoveryStrategy]
+"""`recovery.decide`, or an embedder's policy in its place."""
+
+_MESSAGES: Final[Mapping[Reason, str]] = {
+    Reason.SOURCE_LOOPS: "the listing repeats itself instead of ending; what it brought is stored and the crawl can "
+    "be resumed. If it happens again, walk from the top: twitor checkpoint clear",
+    Reason.TOO_MANY_SKIPS: "too many items in a row had to be skipped, which is a bug or an outage rather than bad "
+    "data; they are kept and will be tried again by the next run",
+    Reason.CLOSED_UNTIL: "the rate limit is used up",
+    Reason.MAX_ITEMS: "the wanted number of items is reached",
+}
+
+
+class Steps:
+    """The progress of one session, and the only way in which it changes."""
+
+    def __init__(
+        self,
+        *,
+        machine: Machine,
+        ledger: Ledger,
+        progress: Progress,
+        work: Work,
+        policy: Policy,
+        decide: Decide,
+        clock: Clock,
+        rng: random.Random,
+        teller: Teller,
+        limit: tuple[str, str, str],
+        error_rules: Mapping[type[BaseException], ErrorCategory] | None,
+        effects: Mapping[str, Callable[[Step], Awaitable[None]]],
+        cancel: Callable[[str], None],
+    ) -> None:
+        """Begin.
+
+        Args:
+            machine: The table.
+            ledger: The books.
+            progress: Where the session stands.
+            work: Counts of requests, errors and waits.
+            policy: MAX_RETRIES and INITIAL_BACKOFF.
+            decide: What an error means.
+            clock: Time.
+            rng: Jitter.
+            teller: Log and observers.
+            limit: (service, account, endpoint) of the source's rate limit.
+            error_rules: Categories of an app's own exception types.
+            effects: What to do about effects of an app's own.
+            cancel: Puts a cancel with this reason into the inbox.
+        """
+        self._machine = machine
+        self._ledger = ledger
+        self.progress = progress
+        self.contents = Contents()
+        self._work = work
+        self._policy = policy
+        self._decide = decide
+        self._clock = clock
+        self._rng = rng
+        self._teller = teller
+        self._limit = limit
+        self._error_rules = error_rules
+        self._effects = effects
+        self._cancel = cancel
+        self._kinds = machine.spec.kinds
+        self.cause: tuple[ErrorCategory | None, str | None] | None = None
+        self.skipped: list[SkippedBrief] = []
+        self.store_is_out = False
+
+    # -- errors -----------------------------------------------------------------------------------
+
+    async def failed(self, error: BaseException, operation: str, index: int | None = None) -> None:
+        """An operation raised (on the element at `index`, if on one): classify, decide, post the event that it is."""
+        found = classify(error, operation=operation, rules=self._error_rules)
+        strategy = self._strategy(found.category, found.reason, found.message, found.reset_at)
+        trigger = ops.trigger_for(strategy, of_item=index is not None)
+        if trigger is Trigger.RATE_LIMITED and index is None:
+            self.closed(self._clock.now() + strategy.delay)
+        await self._post_strategy(trigger, strategy, operation, index=index)
+
+    async def decided(self, decided: ops.Post) -> None:
+        """The plan itself found that something is an event."""
+        reason = decided.reason if decided.reason is not None else Reason.UNKNOWN
+        message = _MESSAGES.get(reason, "")
+        if decided.category is None:
+            await self.post(decided.trigger, self.facts(reason=decided.reason, message=message))
+        elif decided.index is not None:
+            element = self.contents.items[decided.index]
+            message = element.message if isinstance(element, InvalidRaw) else message
+            strategy = self._strategy(decided.category, reason, message)
+            await self._post_strategy(decided.trigger, strategy, "decode_item", index=decided.index)
+        else:
+            until = self.progress.closed_until
+            strategy = self._strategy(decided.category, reason, message, until)
+            await self._post_strategy(decided.trigger, strategy, "fetch")
+
+    async def store_failed(self, error: StoreUnavailable) -> None:
+        """The store is out: end without it."""
+        self._work.note_error(ErrorCategory.DATABASE)
+        facts = self.facts(ErrorCategory.DATABASE, error.reason, str(error))
+        _LOG.error("%s", error, extra=self._teller.extra("commit"))
+        await self.post(Trigger.STORE_FAILED, attrs.evolve(facts, operation="commit"))
+
+    def recovered(self) -> None:
+        """An operation succeeded; if it had failed before, that is over."""
+        value = self._ledger.value
+        if value.tries > 0 or value.state == State.RETRYING:
+            self._adopt(self._machine.step(value, Trigger.RECOVERED, self.facts()))
+
+    def closed(self, until: float | None) -> None:
+        """The source's limit is used up until then, epoch seconds; noted durably with the next commit."""
+        if until is None or math.isnan(until):
+            self.progress = self.progress.closed(None)
+            return
+        until = believable(until, now=self._clock.now())
+        self.progress = self.progress.closed(until)
+        self._ledger.closed = [Closed(*self._limit, until)]
+
+    def _strategy(
+        self,
+        category: ErrorCategory,
+        reason: Reason,
+        message: str,
+        reset_at: float | None = None,
+    ) -> RecoveryStrategy:
+        error = ErrorFacts(category, reason, self._ledger.value.tries, reset_at, message)
+        return self._decide(error, self._policy, now=self._clock.now(), jitter=self._rng.random())
+
+    async def _post_strategy(
+        self,
+        trigger: Trigger,
+        strategy: RecoveryStrategy,
+        operation: str,
+        *,
+        index: int | None = None,
+    ) -> None:
+        tries, allowed = self._ledger.value.tries, self._policy.max_retries
+        if trigger is Trigger.RATE_LIMITED:
+            self._work.pauses += 1
+        if strategy.reason is not Reason.CLOSED_UNTIL:  # foreseen, no error
+            self._work.note_error(strategy.category)
+        if strategy.action is ErrorAction.RETRY:
+            self._work.retries += 1
+            allowed = max(allowed, tries + 1)
+        elif trigger is Trigger.NETWORK_FAILED:
+            allowed = min(allowed, tries)
+        item = self.contents.items[index].key if index is not None else None
+        facts = attrs.evolve(
+            self.facts(strategy.category, strategy.reason, strategy.message),
+            delay_s=strategy.delay,
+            tries_allowed=allowed,
+            item=item,
+            operation=operation,
+        )
+        self._teller.error(strategy, tries=tries, operation=operation, item=item)
+        await self.post(trigger, facts)
+        if trigger is Trigger.ITEM_SKIPPED and index is not None:
+            self._skip(index, strategy)
+
+    def _skip(self, index: int, strategy: RecoveryStrategy) -> None:
+        element = self.contents.items[index]
+        skip = Skip(
+            element.key,
+            element.raw,
+            strategy.category,
+            str(strategy.reason),
+            strategy.message,
+            self._clock.now(),
+        )
+        self.contents.skips[index] = skip
+        self.progress = self.progress.skipped(index)
+        if len(self.skipped) < SKIPPED_SHOWN:
+            self.skipped.append(
+                SkippedBrief(skip.key, skip.category.value, skip.reason, skip.message)
+            )
+        self._teller.skipped(skip)
+
+    # -- events -----------------------------------------------------------------------------------
+
+    async def post(self, trigger: str, facts: Facts) -> None:
+        """Take one event through the machine, and make it true as its row says.
+
+        Raises:
+            LeaseLost, StoreUnavailable, Interrupted: It did not become true; the old value stands.
+        """
+        ledger = self._ledger
+        try:
+            step = self._machine.step(ledger.value, trigger, facts)
+        except IllegalStep as exc:
+            await self._illegal(exc, facts)
+            return
+        if self.cause is None and self._kinds[step.session.state] is Kind.ENDING:
+            self.cause = (facts.category, facts.reason)  # the first error stays the cause
+            ledger.message = facts.message
+        match step.durability:
+            case Durability.RIDES:
+                self._adopt(step)
+            case Durability.AT_ONCE:
+                await self._commit_step(step)
+            case Durability.ALONE:
+                step = self._machine.step(ledger.durable, trigger, facts)
+                ledger.drop_riding()
+                await self._commit_value(step)
+            case Durability.UNSAVED:
+                step = self._machine.step(ledger.durable, trigger, facts)
+                ledger.drop_riding()
+                self.store_is_out = True
+                self._adopt(step)
+
+    async def _illegal(self, error: IllegalStep, facts: Facts) -> None:
+        """An event that the table does not know here is a bug: the session ends, its work is kept."""
+        extra = self._teller.extra("step")
+        over = self._kinds[self._ledger.value.state] in {Kind.FINAL, Kind.ENDING}
+        if over or error.trigger == Trigger.FATAL_FAILED:
+            _LOG.error("%s; dropped", error, extra=extra)
+            return
+        _LOG.critical("%s; this is a bug", error, extra=extra)
+        self._work.note_error(ErrorCategory.FATAL)
+        bug = attrs.evolve(
+            facts, category=ErrorCategory.FATAL, reason=Reason.BUG, message=str(error), delay_s=0.0
+        )
+        await self.post(Trigger.FATAL_FAILED, bug)
+
+    def facts(
+        self,
+        category: ErrorCategory | None = None,
+        reason: str | None = None,
+        message: str = "",
+    ) -> Facts:
+        """Facts of an event that happens now."""
+        return Facts(
+            now=self._clock.now(),
+            category=category,
+            reason=reason,
+            message=message,
+            tries_allowed=self._policy.max_retries,
+        )
+
+    def _adopt(self, step: Step) -> None:
+        self._ledger.ride(step.session, step.journal)
+        self._teller.stepped(step)
+
+    # -- commits ----------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Make what is pending durable. Raises as `post`."""
+        await self._commit_all(self._ledger.value, None)
+
+    async def _commit_step(self, step: Step) -> None:
+        ending = self._kinds[self._ledger.value.state] is Kind.ENDING
+        if ending or self.store_is_out:
+            await self._commit_value(step)
+        else:
+            await self._commit_all(step.session, step)
+
+    async def _commit_all(self, value: SessionValue, step: Step | None) -> None:
+        """A step (or none) together with items, skips and checkpoint: one transaction."""
+        ledger, progress = self._ledger, self.progress
+        trigger = step.journal.trigger if step is not None and step.journal is not None else None
+        save = progress.save(finishing=trigger == Trigger.FINISH)
+        page = progress.page
+        try:
+            wish = await ledger.write(
+                value,
+                step.journal if step is not None else None,
+                counters=self._work.counters(save.tally),
+                final=self._kinds[value.state] is Kind.FINAL,
+                contents=self.contents.rows(page.entries, save) if page is not None else None,
+                save=save,
+                due=progress.skip_run if value.reason == Reason.TOO_MANY_SKIPS else (),
+                once=trigger == Trigger.CANCEL,
+            )
+        except ItemsRefused as exc:
+            await self._refused(exc)
+            if trigger == Trigger.CANCEL:  # decided afresh, now without the refused items
+                self._cancel(value.reason or Reason.STOPPED_BY_USER)
+            return
+        self.progress = progress.committed(save)
+        if self.progress.page is None:
+            self.contents = Contents()
+        if step is not None:
+            self._teller.stepped(step)
+        self._teller.saved(step, self.progress, self._work.counters(save.tally), save.last_key)
+        if wish is not None and self._kinds[value.state] is not Kind.FINAL:
+            self._cancel(wish)
+        await self._carry_out(step)
+
+    async def _commit_value(self, step: Step) -> None:
+        """State and journal only: nothing of items or checkpoint."""
+        value = step.session
+        final = self._kinds[value.state] is Kind.FINAL
+        try:
+            await self._ledger.write(
+                value,
+                step.journal,
+                counters=self._work.counters(self.progress.tally),
+                final=final,
+                durable=not self.store_is_out,
+                once=self.store_is_out,
+            )
+        except StoreUnavailable as exc:
+            if not final:
+                raise
+            _LOG.error("the end could not be noted: %s", exc, extra=self._teller.extra("commit"))
+            self.store_is_out = True
+            self._ledger.ride(value, None)
+        self._teller.stepped(step)
+        await self._carry_out(step)
+
+    async def _refused(self, refusal: ItemsRefused) -> None:
+        """The database refuses items of the batch: each is an event of its own."""
+        page = self.progress.page
+        if page is None:
+            raise StoreUnavailable(str(refusal), retryable=False) from refusal
+        for key, (reason, message) in refusal.refused.items():
+            strategy = self._strategy(ErrorCategory.DATABASE, reason, message)
+            await self._post_strategy(
+                Trigger.ITEM_SKIPPED, strategy, "commit", index=page.keys.index(key)
+            )
+
+    async def _carry_out(self, step: Step | None) -> None:
+        """The step is durable: do what the app's own effects ask for."""
+        for effect in step.effects if step is not None else ():
+            action = self._effects.get(effect)
+            if action is None or step is None:
+                continue
+            try:
+                await action(step)
+            except Exception:  # noqa: BLE001 - whatever an app's effect raises, the session goes on
+                _LOG.exception("effect %s failed; the session goes on", effect)
+
+    async def release(self) -> None:
+        """Leave a paused session to whoever comes first: its state is durable, its lease ends now."""
+        try:
+            await self._ledger.write(
+                self._ledger.value,
+                None,
+                counters=self._work.counters(self.progress.tally),
+                final=False,
+                release=True,
+            )
+        except (StoreUnavailable, LeaseLost, Interrupted) as exc:
+            _LOG.warning(
+                "the paused session keeps its lease: %s", exc, extra=self._teller.extra("pause")
+            )
+
+    def counters(self) -> Counters:
+        """Counts as of the last commit."""
+        return self._work.counters(self.progress.tally)
+
+    def pending_counters(self) -> Counters:
+        """Counts with all that is dealt with, durable or not."""
+        return self._work.counters(self.progress.pending_tally())
+
+
+def tally_of(counters: Counters) -> Tally:
+    """The item counts among a session's counters."""
+    return Tally(counters.seen, counters.stored, counters.already_known, counters.skipped)

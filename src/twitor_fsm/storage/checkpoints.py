@@ -1,0 +1,111 @@
+"""Changes made by hand between sessions: the checkpoint set or cleared, skipped items marked to be tried again.
+
+Plain functions of a connection, each one transaction.
+Must not know: why somebody wants it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..core.listing import Mark
+from ..core.progress import Checkpoint
+from ..core.records import CrawlKey, Owner
+from ..errors import CrawlOwned
+from . import tables as t
+from .claims import ensure_crawl, live_session
+from .reads import checkpoint, chunks
+from .rows import mark_from, mark_text
+from .writer import void_walk
+
+__all__ = ["clear_checkpoint", "retry_skipped", "save_checkpoint"]
+
+
+def save_checkpoint(
+    connection: sa.Connection,
+    crawl: CrawlKey,
+    *,
+    tweet_id: str,
+    bookmarks_count: int | None,
+    now: float,
+    is_gone: Callable[[Owner], bool] | None = None,
+) -> Checkpoint:
+    """Set the checkpoint: the next crawl walks from the top; an unfinished walk's places are void."""
+    crawl_id = ensure_crawl(connection, crawl)
+    before = _lock(connection, crawl_id, now, is_gone)
+    mark = mark_from(before["mark"])
+    if mark.under_way:
+        void_walk(connection, crawl_id, t.listing.c.walk == mark.walk)
+    values: dict[str, Any] = {
+        "has_checkpoint": True,
+        "last_tweet_id": tweet_id,
+        "last_crawled_at": now,
+        "mark": mark_text(Mark(walk=mark.walk)),
+    }
+    if bookmarks_count is not None:
+        values["bookmarks_count"] = bookmarks_count
+    connection.execute(sa.update(t.crawl).values(values).where(t.crawl.c.id == crawl_id))
+    saved = checkpoint(connection, crawl)
+    if saved is None:
+        raise AssertionError("the row was just written")
+    return saved
+
+
+def clear_checkpoint(
+    connection: sa.Connection,
+    crawl: CrawlKey,
+    *,
+    now: float,
+    is_gone: Callable[[Owner], bool] | None = None,
+) -> None:
+    """Forget the checkpoint and every place; items and their count stay. A crawl never started has none."""
+    c = t.crawl.c
+    found = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
+    crawl_id = connection.execute(found).scalar()
+    if crawl_id is None:
+        return
+    before = _lock(connection, crawl_id, now, is_gone)
+    void_walk(connection, crawl_id)
+    connection.execute(
+        sa.update(t.crawl)
+        .values(
+            generation=c.generation + 1,
+            has_checkpoint=False,
+            last_tweet_id=None,
+            last_crawled_at=None,
+            mark=mark_text(Mark(walk=mark_from(before["mark"]).walk)),
+        )
+        .where(c.id == crawl_id)
+    )
+
+
+def retry_skipped(
+    connection: sa.Connection, user_id: str | None, keys: tuple[str, ...] | None
+) -> int:
+    """Mark skipped items to be tried again; returns how many are."""
+    c = t.skipped.c
+    change = sa.update(t.skipped).values(due=True)
+    if user_id is not None:
+        crawls = sa.select(t.crawl.c.id).where(t.crawl.c.user_id == user_id)
+        change = change.where(c.crawl_id.in_(crawls))
+    if keys is None:
+        return connection.execute(change).rowcount
+    parts = (change.where(c.item_key.in_(chunk)) for chunk in chunks(tuple(dict.fromkeys(keys))))
+    return sum(connection.execute(part).rowcount for part in parts)
+
+
+def _lock(
+    connection: sa.Connection,
+    crawl_id: int,
+    now: float,
+    is_gone: Callable[[Owner], bool] | None,
+) -> dict[str, Any]:
+    """The crawl's row, locked against claims. Raises `CrawlOwned` while a live session runs."""
+    locked = sa.select(t.crawl).where(t.crawl.c.id == crawl_id).with_for_update()
+    row = connection.execute(locked).mappings().one()
+    found = live_session(connection, crawl_id)
+    if found is not None and found.owner is not None and found.lease_until > now:
+        if is_gone is None or not is_gone(found.owner):
+            raise CrawlOwned(found.session_id, str(found.owner), found.lease_until)
+    return dict(row)

@@ -1,0 +1,198 @@
+"""Who runs a crawl: starting a session or taking one over, and asking it to end.
+
+Plain functions of a connection, each one transaction. Rows are locked in the order session, crawl, as a commit does;
+what is read without a lock is checked again by the write that follows it, so that two claims never both win.
+Must not know: how a process finds out that another is dead.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
+from ..core.states import SessionValue
+from ..core.taxonomy import Reason
+from ..errors import CrawlOwned, StoreUnavailable
+from . import tables as t
+from .reads import find_session, select_sessions
+from .rows import (
+    checkpoint_from,
+    counters_text,
+    mark_from,
+    owner_text,
+    session_from,
+    value_columns,
+)
+from .statements import insert
+
+__all__ = ["claim", "ensure_crawl", "live_session", "wish_cancel"]
+
+_ROUNDS: Final = 5  # a claim that loses a race looks again; the winner's session then stands in its way
+
+
+def claim(
+    connection: sa.Connection,
+    crawl: CrawlKey,
+    owner: Owner,
+    *,
+    session_id: str,
+    initial: SessionValue,
+    now: float,
+    lease_s: float,
+    limit: tuple[str, str, str],
+    is_gone: Callable[[Owner], bool],
+) -> Claim:
+    """Start a session of the crawl, or take over the one that nobody runs; see `Store.claim`."""
+    crawl_id = ensure_crawl(connection, crawl)
+    lease_until = now + lease_s
+    for _ in range(_ROUNDS):
+        found = live_session(connection, crawl_id)
+        if found is None:
+            if _start(connection, crawl_id, owner, session_id, initial, now, lease_until):
+                return _claimed(connection, crawl_id, session_id, limit, now, taken_over=False)
+        elif _is_free(found, now, is_gone):
+            if _take_over(connection, found, owner, lease_until):
+                found_id = found.session_id
+                return _claimed(connection, crawl_id, found_id, limit, now, taken_over=True)
+        else:
+            raise CrawlOwned(found.session_id, str(found.owner), found.lease_until)
+    raise StoreUnavailable(
+        "other processes kept starting and ending this crawl; nothing was started. Try again",
+        Reason.STORE_BUSY,
+    )
+
+
+def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
+    """The id of the crawl's row, made if it is new."""
+    put = insert(t.crawl, connection.dialect).values(
+        user_id=crawl.user_id,
+        source=crawl.source,
+        generation=0,
+        has_checkpoint=False,
+        bookmarks_count=0,
+        mark="{}",
+        last_session_ordinal=0,
+    )
+    connection.execute(put.on_conflict_do_nothing())
+    c = t.crawl.c
+    found = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
+    return int(connection.execute(found).scalar_one())
+
+
+def live_session(connection: sa.Connection, crawl_id: int) -> SessionRecord | None:
+    """The crawl's session that is not final, if there is one."""
+    c = t.session.c
+    row = connection.execute(
+        select_sessions().where(c.crawl_id == crawl_id, c.ended_at.is_(None))
+    ).mappings()
+    found = row.first()
+    return None if found is None else session_from(dict(found))
+
+
+def wish_cancel(connection: sa.Connection, session_id: str, reason: str) -> SessionRecord:
+    """Note the wish in the session's row unless it has ended. Raises `SessionNotFound`."""
+    c = t.session.c
+    connection.execute(
+        sa.update(t.session)
+        .values(cancel_wish=reason)
+        .where(c.session_id == session_id, c.ended_at.is_(None))
+    )
+    return find_session(connection, session_id)
+
+
+def _is_free(session: SessionRecord, now: float, is_gone: Callable[[Owner], bool]) -> bool:
+    return session.owner is None or session.lease_until <= now or is_gone(session.owner)
+
+
+def _start(
+    connection: sa.Connection,
+    crawl_id: int,
+    owner: Owner,
+    session_id: str,
+    initial: SessionValue,
+    now: float,
+    lease_until: float,
+) -> bool:
+    """Insert a session and note it in the crawl's row; False if another process was faster."""
+    row = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
+    goes_on = row["has_checkpoint"] and mark_from(row["mark"]).has_begun
+    ordinal = row["last_session_ordinal"] + 1
+    put = insert(t.session, connection.dialect).values(
+        **value_columns(initial),
+        session_id=session_id,
+        crawl_id=crawl_id,
+        ordinal=ordinal,
+        counters=counters_text(Counters()),
+        message="",
+        durable=True,
+        fence=1,
+        revision=0,
+        owner=owner_text(owner),
+        lease_until=lease_until,
+        resumed_from=row["last_session_id"] if goes_on else None,
+        started_at=now,
+        updated_at=now,
+    )
+    if connection.execute(put.on_conflict_do_nothing()).rowcount == 0:
+        return False
+    connection.execute(
+        sa.update(t.crawl)
+        .values(last_session_id=session_id, last_session_ordinal=ordinal)
+        .where(t.crawl.c.id == crawl_id)
+    )
+    return True
+
+
+def _take_over(
+    connection: sa.Connection, found: SessionRecord, owner: Owner, lease_until: float
+) -> bool:
+    """Raise the fence; False if the session's row changed meanwhile. A cancel wished from the dead run is void."""
+    c = t.session.c
+    values: dict[Any, Any] = {
+        "fence": c.fence + 1,
+        "revision": c.revision + 1,
+        "owner": owner_text(owner),
+        "lease_until": lease_until,
+        "cancel_wish": None,
+    }
+    done = connection.execute(
+        sa.update(t.session)
+        .values(values)
+        .where(
+            c.session_id == found.session_id,
+            c.fence == found.fence,
+            c.lease_until == found.lease_until,
+            c.ended_at.is_(None),
+        )
+    )
+    return done.rowcount == 1
+
+
+def _claimed(
+    connection: sa.Connection,
+    crawl_id: int,
+    session_id: str,
+    limit: tuple[str, str, str],
+    now: float,
+    *,
+    taken_over: bool,
+) -> Claim:
+    lock = sa.select(t.crawl).where(t.crawl.c.id == crawl_id).with_for_update()
+    crawl = connection.execute(lock).mappings().one()
+    c = t.closed.c
+    service, account, endpoint = limit
+    until = connection.execute(
+        sa.select(c.until).where(
+            c.service == service, c.account == account, c.endpoint == endpoint, c.until > now
+        )
+    ).scalar()
+    s = t.skipped.c
+    due = sa.select(sa.func.count()).where(s.crawl_id == crawl_id, s.due.is_(True))
+    return Claim(
+        session=find_session(connection, session_id),
+        checkpoint=checkpoint_from(dict(crawl)),
+        taken_over=taken_over,
+        closed_until=until,
+        due_skips=int(connection.execute(due).scalar_one()),
+    )

@@ -1,0 +1,186 @@
+"""What is asked of the store without writing: plain functions of a connection.
+
+Must not know: transactions, threads.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..core.listing import Known, Place
+from ..core.progress import Checkpoint
+from ..core.records import CrawlKey, SessionRecord, Skip
+from ..core.states import JournalRow
+from ..errors import SessionNotFound
+from . import tables as t
+from .base import Bookmark, SkippedRow
+from .rows import (
+    bookmark_from,
+    checkpoint_from,
+    journal_row_from,
+    session_from,
+    skip_from,
+    skipped_row_from,
+)
+from .statements import statements
+from .text import decode
+
+__all__ = [
+    "bookmarks_after",
+    "checkpoint",
+    "chunks",
+    "count_bookmarks",
+    "count_missing",
+    "crawl_id",
+    "crawls",
+    "due_skips",
+    "find_session",
+    "journal",
+    "lookup",
+    "select_sessions",
+    "sessions",
+    "skipped",
+]
+
+KEYS_AT_ONCE: Final = 500  # keys in one statement; SQLite takes 32766 parameters, older ones 999
+
+
+def chunks(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The keys in portions that one statement takes."""
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        yield keys[start : start + KEYS_AT_ONCE]
+
+
+def lookup(
+    connection: sa.Connection, crawl: CrawlKey, keys: tuple[str, ...]
+) -> dict[str, Known]:
+    """What is known of these ids, from the user's bookmarks and the crawl's listing."""
+    stored: set[str] = set()
+    met: dict[str, tuple[bool, int, int, int]] = {}
+    for chunk in chunks(keys):
+        statement, size = statements(connection.dialect).lookup(len(chunk))
+        padded = (*chunk, *(chunk[-1:] * (size - len(chunk))))
+        values = {f"key_{n}": key for n, key in enumerate(padded)}
+        values |= {"the_user_id": crawl.user_id, "the_source": crawl.source}
+        for key, is_stored, walk, position, session, skips in statement.run(connection, values):
+            if is_stored:
+                stored.add(decode(key))
+            else:
+                met[decode(key)] = (bool(skips), walk, position, session)
+    return {
+        key: Known(key in stored, *met.get(key, (False, 0, 0, 0))) for key in stored | met.keys()
+    }
+
+
+def crawl_id(crawl: CrawlKey) -> sa.ScalarSelect[int]:
+    """The id of a crawl's row, as an expression; NULL for a crawl that was never started."""
+    c = t.crawl.c
+    found = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
+    return found.scalar_subquery()
+
+
+def count_missing(connection: sa.Connection, crawl: CrawlKey, above: Place, walk: int) -> int:
+    """Rows of the last completed listing above a place; the rows of `walk` are met, so they are not among them."""
+    c = t.listing.c
+    stands_above = sa.or_(c.walk > above[0], sa.and_(c.walk == above[0], c.position < above[1]))
+    found = sa.select(sa.func.count()).where(
+        c.crawl_id == crawl_id(crawl), c.walk.not_in((0, walk)), stands_above
+    )
+    return int(connection.execute(found).scalar_one())
+
+
+def due_skips(connection: sa.Connection, crawl: CrawlKey, limit: int) -> list[Skip]:
+    """Skipped items to be tried again, oldest first."""
+    c = t.skipped.c
+    found = (
+        sa.select(t.skipped)
+        .where(c.crawl_id == crawl_id(crawl), c.due.is_(True))
+        .order_by(c.at, c.item_key)
+        .limit(limit)
+    )
+    return [skip_from(dict(row)) for row in connection.execute(found).mappings()]
+
+
+def select_sessions() -> sa.Select[Any]:
+    """Sessions with their crawl's user and source."""
+    join = t.session.join(t.crawl, t.crawl.c.id == t.session.c.crawl_id)
+    return sa.select(t.session, t.crawl.c.user_id, t.crawl.c.source).select_from(join)
+
+
+def find_session(connection: sa.Connection, session_id: str) -> SessionRecord:
+    """One session. Raises `SessionNotFound`."""
+    found = select_sessions().where(t.session.c.session_id == session_id)
+    row = connection.execute(found).mappings().first()
+    if row is None:
+        raise SessionNotFound(session_id)
+    return session_from(dict(row))
+
+
+def sessions(
+    connection: sa.Connection, crawl: CrawlKey | None, user_id: str | None, limit: int
+) -> list[SessionRecord]:
+    """Sessions, newest first."""
+    c = t.session.c
+    found = select_sessions().order_by(c.started_at.desc(), c.ordinal.desc(), c.session_id.desc())
+    if crawl is not None:
+        found = found.where(c.crawl_id == crawl_id(crawl))
+    if user_id is not None:
+        found = found.where(t.crawl.c.user_id == user_id)
+    rows = connection.execute(found.limit(limit)).mappings()
+    return [session_from(dict(row)) for row in rows]
+
+
+def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:
+    """A session's journal in order. Raises `SessionNotFound`."""
+    c = t.journal.c
+    found = sa.select(t.journal).where(c.session_id == session_id).order_by(c.seq)
+    rows = [journal_row_from(dict(row)) for row in connection.execute(found).mappings()]
+    if not rows:
+        find_session(connection, session_id)
+    return rows
+
+
+def checkpoint(connection: sa.Connection, crawl: CrawlKey) -> Checkpoint | None:
+    """The crawl's checkpoint, if it has one."""
+    c = t.crawl.c
+    found = sa.select(t.crawl).where(c.user_id == crawl.user_id, c.source == crawl.source)
+    row = connection.execute(found).mappings().first()
+    return None if row is None else checkpoint_from(dict(row))
+
+
+def crawls(connection: sa.Connection) -> list[CrawlKey]:
+    """Every crawl, in the order in which they were first started."""
+    found = sa.select(t.crawl.c.user_id, t.crawl.c.source).order_by(t.crawl.c.id)
+    return [CrawlKey(user_id, source) for user_id, source in connection.execute(found)]
+
+
+def bookmarks_after(
+    connection: sa.Connection, user_id: str | None, after: int, limit: int
+) -> tuple[list[Bookmark], int]:
+    """The next portion of the bookmarks behind a row id, and the row id that it ends with."""
+    c = t.bookmark.c
+    found = sa.select(t.bookmark).where(c.id > after).order_by(c.id).limit(limit)
+    if user_id is not None:
+        found = found.where(c.user_id == user_id)
+    rows = connection.execute(found).mappings().all()
+    return [bookmark_from(dict(row)) for row in rows], rows[-1]["id"] if rows else after
+
+
+def count_bookmarks(connection: sa.Connection, user_id: str | None) -> int:
+    """Number of stored bookmarks."""
+    found = sa.select(sa.func.count()).select_from(t.bookmark)
+    if user_id is not None:
+        found = found.where(t.bookmark.c.user_id == user_id)
+    return int(connection.execute(found).scalar_one())
+
+
+def skipped(connection: sa.Connection, user_id: str | None, limit: int) -> list[SkippedRow]:
+    """Skipped items, oldest first."""
+    c = t.skipped.c
+    join = t.skipped.join(t.crawl, t.crawl.c.id == c.crawl_id)
+    found = sa.select(t.skipped, t.crawl.c.user_id, t.crawl.c.source).select_from(join)
+    if user_id is not None:
+        found = found.where(t.crawl.c.user_id == user_id)
+    rows = connection.execute(found.order_by(c.at, c.crawl_id, c.item_key).limit(limit))
+    return [skipped_row_from(dict(row)) for row in rows.mappings()]

@@ -1,0 +1,220 @@
+"""Where transactions run: SQLite's on one thread of its own, any other database's through an async engine.
+
+A transaction is a plain function `fn(connection, *args)`; runners begin it, commit it, roll it back when it raises, and
+translate what the database says. A caller that is cancelled does not stop a transaction: it ends as it would have.
+Must not know: what the functions do.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from .failures import is_broken, root_of, translate
+from .sqlite import SqliteFile
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["EngineRunner", "Runner", "ThreadRunner"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Job = Callable[[], None]
+
+_JOIN_S: Final = 10.0  # close() waits so long for a job in flight; the thread is a daemon, no exit ever waits for it
+
+
+class Runner(Protocol):
+    """Runs functions of a connection as transactions."""
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a transaction that writes."""
+        ...
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a transaction that only reads: it waits for no writer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let the connection go."""
+        ...
+
+
+class ThreadRunner:
+    """One thread, one connection that stays open, one job per transaction.
+
+    A job costs two hops between loop and thread whatever it does; a connection that broke is opened anew by the next.
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._connection: sa.Connection | None = None
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it between BEGIN IMMEDIATE and COMMIT."""
+        return await self._submit(lambda: self._perform(fn, True, *args, **kwargs))
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it between BEGIN and COMMIT: one snapshot, no lock."""
+        return await self._submit(lambda: self._perform(fn, False, *args, **kwargs))
+
+    async def outside(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Run it outside of any transaction."""
+        return await self._submit(lambda: fn(self._connected()))
+
+    async def aclose(self) -> None:
+        """Finish the job in flight, close the connection, end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        await self._submit(self._disconnect, thread)
+        self._jobs.put(None)
+        await asyncio.to_thread(thread.join, _JOIN_S)
+
+    async def _submit(self, work: Callable[[], T], thread: threading.Thread | None = None) -> T:
+        if thread is None and self._thread is None:
+            self._thread = threading.Thread(
+                target=_serve, args=(self._jobs,), name="twitor-store", daemon=True
+            )
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(lambda: _answer(work, loop, answer))
+        try:
+            return await answer
+        except Exception as exc:
+            translated = translate(exc)
+            if translated is None:
+                raise
+            raise translated from root_of(exc)
+
+    def _perform(
+        self,
+        fn: Callable[Concatenate[sa.Connection, P], T],
+        write: bool,  # noqa: FBT001 - the rest belongs to `fn`
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        connection = self._connected()
+        try:
+            with self._file.transaction(connection, write=write):
+                return fn(connection, *args, **kwargs)
+        except Exception as exc:
+            if is_broken(exc) or connection.in_transaction():
+                self._reconnect_later()
+            raise
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = self._file.connect()
+        return self._connection
+
+    def _reconnect_later(self) -> None:
+        if not self._file.is_memory:  # whose data lives in the connection
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._file.disconnect(connection)
+
+
+def _serve(jobs: SimpleQueue[Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+
+
+def _answer(
+    work: Callable[[], T], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[T]
+) -> None:
+    """Run the work on this thread, tell its outcome to the loop that asked."""
+    outcome: Callable[[], None]
+    try:
+        result = work()
+    except BaseException as exc:  # noqa: BLE001 - raised again where it is awaited
+        failure = exc
+
+        def outcome() -> None:
+            if not answer.done():
+                answer.set_exception(failure)
+    else:
+
+        def outcome() -> None:
+            if not answer.done():
+                answer.set_result(result)
+
+    try:
+        loop.call_soon_threadsafe(outcome)
+    except RuntimeError:  # the loop was closed meanwhile: nobody waits any more
+        pass
+
+
+class EngineRunner:
+    """An async engine: each transaction takes a connection of its pool."""
+
+    def __init__(self, engine: "AsyncEngine", *, owned: bool) -> None:
+        self._engine = engine
+        self._owned = owned
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it in a transaction; on SQLite one that takes the write lock at its begin."""
+        return await self._shielded(self._run(lambda c: fn(c, *args, **kwargs), lock=True))
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it in a transaction."""
+        return await self._shielded(self._run(lambda c: fn(c, *args, **kwargs), lock=False))
+
+    async def aclose(self) -> None:
+        """Let transactions finish; dispose of the engine unless it is the app's."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._owned:
+            await self._engine.dispose()
+
+    async def _run(self, fn: Callable[[sa.Connection], T], *, lock: bool) -> T:
+        async with self._engine.connect() as connection, connection.begin():
+            if lock and connection.dialect.name == "sqlite":
+                await self._lock_sqlite(connection)
+            return await connection.run_sync(fn)
+
+    async def _lock_sqlite(self, connection: Any) -> None:
+        """BEGIN IMMEDIATE, unless the app's engine begins by itself already."""
+        driver = (await connection.get_raw_connection()).driver_connection
+        if not driver.in_transaction:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    async def _shielded(self, work: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        try:
+            return await asyncio.shield(task)
+        except Exception as exc:
+            translated = translate(exc)
+            if translated is None:
+                raise
+            raise translated from root_of(exc)
+
+    def _done(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, even if the caller was cancelled

@@ -1,0 +1,90 @@
+"""Bringing a database's schema up to date, or refusing it untouched.
+
+A current database costs two small reads; a new one gets its tables from the metadata; alembic, whose import costs 0.3 s,
+is loaded only for a database of another revision.
+Must not know: how connections are made.
+"""
+
+import sqlalchemy as sa
+
+from ..errors import SchemaMismatch
+from . import tables as t
+
+__all__ = ["bring_up", "find_revision", "is_current", "upgrade"]
+
+_LOCK_KEY = 7_745_170_115  # any constant: creators of the same PostgreSQL database wait for each other
+
+
+def find_revision(connection: sa.Connection) -> str | None:
+    """The schema's revision; None for a database without our tables.
+
+    Raises:
+        SchemaMismatch: There are tables of ours and no revision, or several.
+    """
+    inspector = sa.inspect(connection)
+    if inspector.has_table(t.VERSION_TABLE):
+        found = list(connection.execute(sa.select(t.version.c.version_num)).scalars())
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            raise SchemaMismatch(_untouched(f"it names {len(found)} schema revisions at once"))
+    ours = [name for name in inspector.get_table_names() if name in t.metadata.tables]
+    if ours:
+        raise SchemaMismatch(
+            _untouched(f"it has tables like {ours[0]} but does not say of which revision")
+        )
+    return None
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Whether the database has exactly our schema. Raises `SchemaMismatch` if it is newer or not ours."""
+    found = find_revision(connection)
+    if found == t.REVISION:
+        return True
+    if found is not None:
+        _require_known(found)
+    return False
+
+
+def bring_up(connection: sa.Connection) -> None:
+    """Create or upgrade the schema, in the transaction under way. Raises `SchemaMismatch`."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
+    found = find_revision(connection)
+    if found is None:
+        t.metadata.create_all(connection, checkfirst=False)
+        t.version.create(connection, checkfirst=True)
+        connection.execute(sa.insert(t.version).values(version_num=t.REVISION))
+    elif found != t.REVISION:
+        _require_known(found)
+        upgrade(connection, "head")
+
+
+def upgrade(connection: sa.Connection, revision: str) -> None:
+    """Run the migrations up to a revision; "head" is the newest."""
+    from .migrations import upgrade as run  # noqa: PLC0415 - imports alembic
+
+    run(connection, revision)
+
+
+def require_current(connection: sa.Connection) -> None:
+    """Raise `SchemaMismatch` unless the database has exactly our schema."""
+    if not is_current(connection):
+        raise SchemaMismatch(
+            _untouched("its schema is missing or older than this version's")
+            + ". Bring it up with: twitor db upgrade (or open the store with migrate=True)"
+        )
+
+
+def _require_known(revision: str) -> None:
+    from .migrations import is_known  # noqa: PLC0415 - imports alembic
+
+    if not is_known(revision):
+        raise SchemaMismatch(
+            _untouched(f"its schema revision {revision!r} is not known to this version")
+            + ". Install the version of twitor_fsm that wrote it, or a newer one"
+        )
+
+
+def _untouched(what: str) -> str:
+    return f"the database cannot be used: {what}; it was left untouched"

@@ -1,0 +1,263 @@
+"""The statements of the hot path: those of every transaction of a running session, prepared once per dialect.
+
+Parameters are named after the columns, those that only choose a row with `the_` in front.
+Must not know: when they are run.
+"""
+
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..errors import ConfigurationError
+from . import tables as t
+from .prepared import Prepared
+
+__all__ = ["Statements", "insert", "statements"]
+
+_LOOKUP_STEP: Final = 32  # lookups are compiled for multiples of this many keys
+
+
+def insert(table: sa.Table, dialect: sa.Dialect) -> Any:
+    """An INSERT that knows ON CONFLICT; the two dialects spell its construct alike but share no type."""
+    if dialect.name == "sqlite":
+        return sqlite.insert(table)
+    if dialect.name == "postgresql":
+        return postgresql.insert(table)
+    raise ConfigurationError(
+        f"the store knows SQLite and PostgreSQL, not {dialect.name}; nothing was written"
+    )
+
+
+def _the(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"the_{column.name}", type_=column.type)
+
+
+def _set(*columns: sa.Column[Any]) -> dict[str, sa.BindParameter[Any]]:
+    """Assignments of an UPDATE from parameters `new_<column>` (Core keeps the bare names for itself)."""
+    return {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in columns}
+
+
+class Statements:
+    """All of them, for one dialect."""
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self._dialect = dialect
+        self._lookups: dict[int, Prepared] = {}
+        self.update_session = self._prepare(_update_session())
+        self.heartbeat = self._prepare(_heartbeat())
+        self.read_crawl = self._prepare(_read_crawl())
+        self.update_crawl = self._prepare(_update_crawl())
+        self.update_count = self._prepare(_update_count())
+        self.insert_journal = self._prepare(sa.insert(t.journal))
+        self.upsert_bookmark = self._prepare(_upsert_bookmark(dialect))
+        self.enrich_bookmark = self._prepare(_enrich_bookmark())
+        self.upsert_listing = self._prepare(_upsert_listing(dialect))
+        self.upsert_skipped = self._prepare(_upsert_skipped(dialect))
+        self.delete_skipped = self._prepare(
+            sa.delete(t.skipped).where(
+                t.skipped.c.crawl_id == _the(t.skipped.c.crawl_id),
+                t.skipped.c.item_key == _the(t.skipped.c.item_key),
+            )
+        )
+        self.mark_due = self._prepare(
+            sa.update(t.skipped)
+            .values(_set(t.skipped.c.due))
+            .where(
+                t.skipped.c.crawl_id == _the(t.skipped.c.crawl_id),
+                t.skipped.c.item_key == _the(t.skipped.c.item_key),
+            )
+        )
+        self.upsert_closed = self._prepare(_upsert_closed(dialect))
+
+    def _prepare(self, statement: Any) -> Prepared:
+        return Prepared(statement, self._dialect)
+
+    def lookup(self, count: int) -> tuple[Prepared, int]:
+        """The lookup for at least `count` keys, and for how many it is: parameters `key_0`, `key_1`, ..."""
+        size = -(-count // _LOOKUP_STEP) * _LOOKUP_STEP
+        if size not in self._lookups:
+            self._lookups[size] = self._prepare(_lookup(size))
+        return self._lookups[size], size
+
+
+@lru_cache(maxsize=8)
+def statements(dialect: sa.Dialect) -> Statements:
+    """The statements for a dialect, prepared at the first call."""
+    return Statements(dialect)
+
+
+def _update_session() -> Any:
+    c = t.session.c
+    values = _set(
+        c.state,
+        c.seq,
+        c.tries,
+        c.retry_at,
+        c.resume_at,
+        c.category,
+        c.reason,
+        c.absorbed,
+        c.counters,
+        c.durable,
+        c.lease_until,
+        c.updated_at,
+        c.ended_at,
+    )
+    first_message = sa.case((c.message != sa.literal_column("''"), c.message), else_=_the(c.message))
+    given_up = sa.case((_the(c.ended_at).is_(None), c.owner), else_=sa.null())
+    return (
+        sa.update(t.session)
+        .values(
+            **values,
+            message=first_message,
+            owner=given_up,
+            revision=c.revision + sa.literal_column("1"),
+        )
+        .where(c.session_id == _the(c.session_id), c.fence == _the(c.fence), c.ended_at.is_(None))
+        .returning(c.cancel_wish, c.crawl_id)
+    )
+
+
+def _heartbeat() -> Any:
+    c = t.session.c
+    return (
+        sa.update(t.session)
+        .values(_set(c.lease_until))
+        .where(c.session_id == _the(c.session_id), c.fence == _the(c.fence), c.ended_at.is_(None))
+        .returning(c.cancel_wish)
+    )
+
+
+def _read_crawl() -> Any:
+    skips = sa.exists().where(t.skipped.c.crawl_id == t.crawl.c.id).correlate(t.crawl)
+    return sa.select(t.crawl.c.mark, sa.case((skips, 1), else_=0)).where(
+        t.crawl.c.id == _the(t.crawl.c.id)
+    )
+
+
+def _update_crawl() -> Any:
+    c = t.crawl.c
+    return (
+        sa.update(t.crawl)
+        .values(
+            **_set(c.last_crawled_at, c.mark),
+            has_checkpoint=sa.true(),
+            last_tweet_id=sa.func.coalesce(_the(c.last_tweet_id), c.last_tweet_id),
+            bookmarks_count=c.bookmarks_count + _the(c.bookmarks_count),
+        )
+        .where(c.id == _the(c.id))
+    )
+
+
+def _update_count() -> Any:
+    c = t.crawl.c
+    return (
+        sa.update(t.crawl)
+        .values(bookmarks_count=c.bookmarks_count + _the(c.bookmarks_count))
+        .where(c.id == _the(c.id))
+    )
+
+
+_CONTENT: Final = (
+    "text",
+    "author_id",
+    "author_username",
+    "author_name",
+    "created_at",
+    "kind",
+    "richness",
+    "source",
+    "raw",
+)
+"""What a richer record replaces."""
+
+
+def _upsert_bookmark(dialect: sa.Dialect) -> Any:
+    """A richer record replaces the content; a result is kept once there is one."""
+    put = insert(t.bookmark, dialect).values(
+        {c.name: sa.bindparam(c.name, type_=c.type) for c in t.bookmark.c if c.name != "id"}
+    )
+    old, new = t.bookmark.c, put.excluded
+    richer = new["richness"] > old["richness"]
+    values = {name: sa.case((richer, new[name]), else_=old[name]) for name in _CONTENT}
+    values["result"] = sa.func.coalesce(old["result"], new["result"])
+    news = sa.or_(richer, sa.and_(old["result"].is_(None), new["result"].is_not(None)))
+    return put.on_conflict_do_update(
+        index_elements=["user_id", "item_id"], set_=values, where=news
+    )
+
+
+def _enrich_bookmark() -> Any:
+    c = t.bookmark.c
+    return (
+        sa.update(t.bookmark)
+        .values(_set(*(c[name] for name in _CONTENT)))
+        .where(
+            c.user_id == _the(c.user_id),
+            c.item_id == _the(c.item_id),
+            c.richness < _the(c.richness),
+        )
+    )
+
+
+def _upsert_listing(dialect: sa.Dialect) -> Any:
+    """Walk 0 leaves the place that the item has."""
+    put = insert(t.listing, dialect)
+    old, new = t.listing.c, put.excluded
+    placeless = new["walk"] == sa.literal_column("0")
+    return put.on_conflict_do_update(
+        index_elements=["crawl_id", "item_key"],
+        set_={
+            "walk": sa.case((placeless, old["walk"]), else_=new["walk"]),
+            "position": sa.case((placeless, old["position"]), else_=new["position"]),
+            "session": new["session"],
+        },
+    )
+
+
+def _upsert_skipped(dialect: sa.Dialect) -> Any:
+    put = insert(t.skipped, dialect)
+    old, new = t.skipped.c, put.excluded
+    values = {name: new[name] for name in ("category", "reason", "message", "at", "due", "raw")}
+    return put.on_conflict_do_update(
+        index_elements=["crawl_id", "item_key"],
+        set_={**values, "tries": old["tries"] + sa.literal_column("1")},
+    )
+
+
+def _upsert_closed(dialect: sa.Dialect) -> Any:
+    """The later of two times holds: the session that named the earlier one knew less."""
+    put = insert(t.closed, dialect)
+    return put.on_conflict_do_update(
+        index_elements=["service", "account", "endpoint"],
+        set_={"until": put.excluded["until"]},
+        where=put.excluded["until"] > t.closed.c["until"],
+    )
+
+
+def _lookup(size: int) -> Any:
+    """Rows (key, stored, walk, position, session, skipped); a key may have two rows, or none."""
+    keys = [sa.bindparam(f"key_{n}", type_=t.listing.c.item_key.type) for n in range(size)]
+    zero, one = sa.literal_column("0"), sa.literal_column("1")
+    b, m, s = t.bookmark.c, t.listing.c, t.skipped.c
+    user, source = _the(t.crawl.c.user_id), _the(t.crawl.c.source)
+    crawl_id = (
+        sa.select(t.crawl.c.id)
+        .where(t.crawl.c.user_id == user, t.crawl.c.source == source)
+        .scalar_subquery()
+    )
+    stored = sa.select(b.item_id, one, zero, zero, zero, zero).where(
+        b.user_id == user, b.item_id.in_(keys)
+    )
+    kept = sa.case((s.item_key.is_(None), zero), else_=one)
+    join = t.listing.outerjoin(
+        t.skipped, sa.and_(s.crawl_id == m.crawl_id, s.item_key == m.item_key)
+    )
+    met = (
+        sa.select(m.item_key, zero, m.walk, m.position, m.session, kept)
+        .select_from(join)
+        .where(m.crawl_id == crawl_id, m.item_key.in_(keys))
+    )
+    return sa.union_all(stored, met)

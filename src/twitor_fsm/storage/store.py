@@ -1,0 +1,307 @@
+"""The store in a SQL database: SQLite embedded, PostgreSQL for many machines, or an app's own engine.
+
+Few methods, each one transaction: a plain function of a connection from `writer`, `claims`, `checkpoints` or `reads`,
+carried out by a runner.
+Must not know: SQL, threads, what a session does.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from ..core.listing import Known, Place
+from ..core.progress import Checkpoint
+from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
+from ..core.states import JournalRow, SessionValue
+from ..errors import ConfigurationError, StoreUnavailable
+from . import checkpoints, claims, reads, schema, writer
+from .base import Batch, Bookmark, SkippedRow
+from .runner import EngineRunner, Runner, ThreadRunner
+from .sqlite import SqliteFile
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine  # needs greenlet, which SQLite does without
+
+__all__ = ["SqlStore"]
+
+_PORTION: Final = 500  # bookmarks read at a time: about 1 MB, and 5 ms that a writer waits
+
+
+class SqlStore:
+    """Keeps every crawl in a SQL database; implements `Store`.
+
+    With SQLite all statements run on one thread of the store's own, a transaction a job. Cancelling a caller does not
+    stop its transaction: it is committed or rolled back as a whole, and whoever must know which shields the call.
+    """
+
+    def __init__(
+        self,
+        database: "str | Path | sa.URL | AsyncEngine",
+        *,
+        busy_timeout_s: float = 5.0,
+        migrate: bool | None = None,
+    ) -> None:
+        """Name the database; nothing is opened.
+
+        Args:
+            database: A path, `:memory:`, a URL (`sqlite+aiosqlite:///bookmarks.db`, `sqlite:///bookmarks.db`,
+                `postgresql+asyncpg://user@host/name`), or an app's own engine, which stays the app's to dispose of.
+            busy_timeout_s: How long SQLite waits for another program's lock, seconds.
+            migrate: Whether `open` may create and upgrade the schema; None: on SQLite only.
+
+        Raises:
+            ConfigurationError: No such database or driver is known.
+        """
+        self._engine: "AsyncEngine | None" = None
+        self._file: SqliteFile | None = None
+        self._thread: ThreadRunner | None = None
+        self._opened = False
+        self._runner: Runner
+        if not isinstance(database, (str, Path, sa.URL)):
+            self._engine = database
+            self._url = database.url
+            self._runner = EngineRunner(database, owned=False)
+        else:
+            self._url = _url_of(database)
+            if self._url.get_backend_name() == "sqlite":
+                self._file = SqliteFile(self._url, busy_timeout_s=busy_timeout_s)
+                self._runner = self._thread = ThreadRunner(self._file)
+            else:
+                self._engine = _engine_for(self._url)
+                self._runner = EngineRunner(self._engine, owned=True)
+        is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._migrate = is_sqlite if migrate is None else migrate
+
+    # -- life -------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> "AsyncEngine":
+        """An async engine on the same database, for an embedder's own queries; made at first use.
+
+        Raises:
+            ConfigurationError: The database is in memory, where a second connection would see another one.
+        """
+        if self._engine is None:
+            if self._file is None or self._file.path is None:
+                raise ConfigurationError(
+                    "a database in memory has no second connection; use a file, or pass your own engine to the store"
+                )
+            url = self._url.set(drivername="sqlite+aiosqlite", database=str(self._file.path))
+            self._engine = _create_engine(url, poolclass=sa.NullPool)
+        return self._engine
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date where that is allowed; see `Store.open`. Twice is harmless."""
+        if self._opened:
+            return
+        if self._file is not None:
+            self._file.prepare()
+        self._opened = True
+        try:
+            if not await self._runner.read(schema.is_current):
+                await self._bring_up()
+            if self._thread is not None and self._file is not None:
+                await self._thread.outside(self._file.use_wal)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _bring_up(self) -> None:
+        if self._migrate:
+            await self._runner.write(schema.bring_up)
+        else:
+            await self._runner.read(schema.require_current)
+
+    async def close(self) -> None:
+        """Let everything go; safe to call twice."""
+        self._opened = False
+        await self._runner.aclose()
+        if self._file is not None and self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.dispose()
+
+    @property
+    def _run(self) -> Runner:
+        if not self._opened:
+            raise StoreUnavailable(
+                "the store is not open; nothing was read or written. Call open() first",
+                retryable=False,
+            )
+        return self._runner
+
+    # -- a running session ------------------------------------------------------------------------
+
+    async def claim(
+        self,
+        crawl: CrawlKey,
+        owner: Owner,
+        *,
+        session_id: str,
+        initial: SessionValue,
+        now: float,
+        lease_s: float,
+        limit: tuple[str, str, str],
+        is_gone: Callable[[Owner], bool],
+    ) -> Claim:
+        """Start or take over a crawl's session; `is_gone` is called on the store's thread."""
+        return await self._run.write(
+            claims.claim,
+            crawl,
+            owner,
+            session_id=session_id,
+            initial=initial,
+            now=now,
+            lease_s=lease_s,
+            limit=limit,
+            is_gone=is_gone,
+        )
+
+    async def commit(self, batch: Batch) -> str | None:
+        """Write the batch in one transaction; see `Store.commit`."""
+        try:
+            return await self._run.write(writer.commit, batch)
+        except writer.RowsRefused as exc:
+            await self._run.write(writer.trial, batch, exc.__cause__ or exc)
+            raise AssertionError("a trial always raises, so that it is rolled back") from exc
+
+    async def heartbeat(
+        self, session_id: str, fence: int, *, now: float, lease_until: float
+    ) -> str | None:
+        """Renew the lease; `now` is not needed here."""
+        return await self._run.write(writer.heartbeat, session_id, fence, lease_until)
+
+    async def lookup(self, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
+        """What is known of these ids."""
+        return await self._run.read(reads.lookup, crawl, keys)
+
+    async def count_missing(self, crawl: CrawlKey, above: Place, walk: int) -> int:
+        """Ids of the last completed listing above this place that `walk` has not met."""
+        return await self._run.read(reads.count_missing, crawl, above, walk)
+
+    async def due_skips(self, crawl: CrawlKey, limit: int) -> list[Skip]:
+        """Skipped items that are to be tried again."""
+        return await self._run.read(reads.due_skips, crawl, limit)
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    async def session(self, session_id: str) -> SessionRecord:
+        """One session. Raises `SessionNotFound`."""
+        return await self._run.read(reads.find_session, session_id)
+
+    async def sessions(
+        self, *, crawl: CrawlKey | None = None, user_id: str | None = None, limit: int = 100
+    ) -> list[SessionRecord]:
+        """Sessions, newest first."""
+        return await self._run.read(reads.sessions, crawl, user_id, limit)
+
+    async def journal(self, session_id: str) -> list[JournalRow]:
+        """A session's journal in order. Raises `SessionNotFound`."""
+        return await self._run.read(reads.journal, session_id)
+
+    async def wish_cancel(self, session_id: str, reason: str) -> SessionRecord:
+        """Ask whoever runs the session to end it. Raises `SessionNotFound`."""
+        return await self._run.write(claims.wish_cancel, session_id, reason)
+
+    # -- checkpoints ------------------------------------------------------------------------------
+
+    async def checkpoint(self, crawl: CrawlKey) -> Checkpoint | None:
+        """The crawl's checkpoint, or None."""
+        return await self._run.read(reads.checkpoint, crawl)
+
+    async def save_checkpoint(
+        self,
+        crawl: CrawlKey,
+        *,
+        tweet_id: str,
+        bookmarks_count: int | None,
+        now: float,
+        is_gone: Callable[[Owner], bool] | None = None,
+    ) -> Checkpoint:
+        """Set the checkpoint by hand; without `is_gone`, a session is live until its lease ends."""
+        return await self._run.write(
+            checkpoints.save_checkpoint,
+            crawl,
+            tweet_id=tweet_id,
+            bookmarks_count=bookmarks_count,
+            now=now,
+            is_gone=is_gone,
+        )
+
+    async def clear_checkpoint(
+        self, crawl: CrawlKey, *, now: float, is_gone: Callable[[Owner], bool] | None = None
+    ) -> None:
+        """Forget the checkpoint and all places; without `is_gone`, a session is live until its lease ends."""
+        await self._run.write(checkpoints.clear_checkpoint, crawl, now=now, is_gone=is_gone)
+
+    # -- what is stored ---------------------------------------------------------------------------
+
+    async def crawls(self) -> list[CrawlKey]:
+        """Every crawl in the database."""
+        return await self._run.read(reads.crawls)
+
+    async def bookmarks(self, user_id: str | None = None) -> AsyncIterator[Bookmark]:
+        """Stored bookmarks in the order in which they were stored, 500 in memory at a time."""
+        after = -1
+        while True:
+            portion, after = await self._run.read(reads.bookmarks_after, user_id, after, _PORTION)
+            for bookmark in portion:
+                yield bookmark
+            if len(portion) < _PORTION:
+                return
+
+    async def count_bookmarks(self, user_id: str | None = None) -> int:
+        """Number of stored bookmarks."""
+        return await self._run.read(reads.count_bookmarks, user_id)
+
+    async def skipped(
+        self, *, user_id: str | None = None, limit: int = 1000
+    ) -> list[SkippedRow]:
+        """Skipped items, oldest first."""
+        return await self._run.read(reads.skipped, user_id, limit)
+
+    async def retry_skipped(
+        self, *, user_id: str | None = None, keys: tuple[str, ...] | None = None
+    ) -> int:
+        """Mark skipped items to be tried again by the next session. Returns how many."""
+        return await self._run.write(checkpoints.retry_skipped, user_id, keys)
+
+
+def _url_of(database: str | Path | sa.URL) -> sa.URL:
+    if isinstance(database, sa.URL):
+        return database
+    text = str(database)
+    if isinstance(database, str) and "://" in text:
+        try:
+            return sa.make_url(text)
+        except sa.exc.ArgumentError as exc:
+            raise ConfigurationError(
+                "the database's URL cannot be read; nothing was opened. "
+                "Examples: sqlite:///bookmarks.db, postgresql+asyncpg://user@host/name"
+            ) from exc
+    if not text:
+        raise ConfigurationError("the database has no name; give a path or a URL")
+    return sa.URL.create("sqlite", database=text)
+
+
+def _engine_for(url: sa.URL) -> "AsyncEngine":
+    if url.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            f"the store knows SQLite and PostgreSQL, not {url.get_backend_name()}; nothing was opened"
+        )
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+asyncpg")
+    return _create_engine(url, pool_pre_ping=True)
+
+
+def _create_engine(url: sa.URL, **options: Any) -> "AsyncEngine":
+    try:
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - needs greenlet
+
+        return create_async_engine(url, hide_parameters=True, **options)
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"an async engine for {url.drivername} needs a package that is missing ({exc.name}); nothing was opened. "
+            "Run: pip install 'twitor_fsm[postgres]'"
+        ) from exc

@@ -1,0 +1,256 @@
+"""The transactions of a running session, as plain functions of a connection.
+
+Whoever runs them begins, commits and rolls back. Each begins with a write to the session's row that is conditional on
+the fence: it takes the lock and finds out whether we were replaced.
+Must not know: threads, event loops, retries.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from ..core.listing import Mark
+from ..core.progress import Listed
+from ..errors import ItemsRefused, LeaseLost, StoreError
+from . import tables as t
+from .base import Batch, KnownItem, NewItem, SkippedItem
+from .failures import Refusal, refusal, root_of
+from .rows import (
+    counters_text,
+    item_columns,
+    journal_columns,
+    mark_from,
+    mark_text,
+    value_columns,
+)
+from .statements import Statements, statements
+from .text import decode
+
+__all__ = ["RowsRefused", "commit", "heartbeat", "trial", "void_walk"]
+
+
+class RowsRefused(Exception):
+    """The database refuses an item's row; a trial tells which. Never leaves the store."""
+
+
+def heartbeat(
+    connection: sa.Connection, session_id: str, fence: int, lease_until: float
+) -> str | None:
+    """Renew the lease; returns the cancel wish. Raises `LeaseLost`."""
+    values = {"the_session_id": session_id, "the_fence": fence, "new_lease_until": lease_until}
+    row = statements(connection.dialect).heartbeat.run(connection, values).first()
+    if row is None:
+        raise LeaseLost(session_id)
+    return None if row[0] is None else decode(row[0])
+
+
+def commit(connection: sa.Connection, batch: Batch) -> str | None:
+    """Write a batch; returns the cancel wish.
+
+    Raises:
+        LeaseLost: Somebody else has the session.
+        RowsRefused: An item's row was refused; roll back and run `trial`.
+    """
+    do = statements(connection.dialect)
+    wish, crawl_id = _update_session(connection, do, batch)
+    do.insert_journal.run_many(
+        connection, (journal_columns(batch.session_id, row) for row in batch.journal)
+    )
+    if batch.mark is not None or batch.new or batch.known or batch.skips or batch.listed:
+        _write_crawl(connection, do, batch, crawl_id)
+    do.mark_due.run_many(
+        connection,
+        ({"the_crawl_id": crawl_id, "the_item_key": k, "new_due": True} for k in batch.due),
+    )
+    do.upsert_closed.run_many(connection, (attrs.asdict(c) for c in batch.closed))
+    return wish
+
+
+def trial(connection: sa.Connection, batch: Batch, cause: BaseException) -> None:
+    """Find the items that the database refuses, each with a savepoint of its own.
+
+    Raises:
+        ItemsRefused: These are refused.
+        StoreError: None is refused alone; `cause` says what the whole batch was refused for.
+    """
+    do = statements(connection.dialect)
+    _, crawl_id = _update_session(connection, do, batch)
+    refused: dict[str, Refusal] = {}
+    for key, part in _parts(batch):
+        try:
+            with connection.begin_nested():
+                _write_items(connection, do, part, crawl_id, has_skips=True)
+        except Exception as exc:
+            found = refusal(exc)
+            if found is None:
+                raise
+            refused[key] = found
+    if refused:
+        told = {key: (found.reason, found.message) for key, found in refused.items()}
+        raise ItemsRefused(told) from root_of(cause)
+    raise StoreError(
+        "the database refused a batch and each of its items alone is fine; nothing of it was written. "
+        "This is a bug, please report it"
+    ) from root_of(cause)
+
+
+def void_walk(connection: sa.Connection, crawl_id: int, *conditions: Any) -> None:
+    """Take the places of those rows of a crawl's listing away."""
+    connection.execute(
+        sa.update(t.listing)
+        .values(walk=0)
+        .where(t.listing.c.crawl_id == crawl_id, t.listing.c.walk != 0, *conditions)
+    )
+
+
+def _parts(batch: Batch) -> Iterator[tuple[str, Batch]]:
+    """The batch, an item at a time."""
+    bare = attrs.evolve(batch, new=(), known=(), skips=())
+    for new in batch.new:
+        yield new.item.key, attrs.evolve(bare, new=(new,))
+    for known in batch.known:
+        yield known.key, attrs.evolve(bare, known=(known,))
+    for skip in batch.skips:
+        yield skip.skip.key, attrs.evolve(bare, skips=(skip,))
+
+
+def _update_session(
+    connection: sa.Connection, do: Statements, batch: Batch
+) -> tuple[str | None, int]:
+    values = {f"new_{name}": value for name, value in value_columns(batch.value).items()}
+    values |= {
+        "the_session_id": batch.session_id,
+        "the_fence": batch.fence,
+        "the_message": batch.message,
+        "the_ended_at": batch.now if batch.final else None,
+        "new_ended_at": batch.now if batch.final else None,
+        "new_counters": counters_text(batch.counters),
+        "new_durable": batch.durable,
+        "new_lease_until": batch.now if batch.final else batch.lease_until,
+        "new_updated_at": batch.now,
+    }
+    row = do.update_session.run(connection, values).first()
+    if row is None:
+        raise LeaseLost(batch.session_id)
+    wish, crawl_id = row
+    return None if wish is None else decode(wish), crawl_id
+
+
+def _write_crawl(
+    connection: sa.Connection, do: Statements, batch: Batch, crawl_id: int
+) -> None:
+    text, has_skips = do.read_crawl.run(connection, {"the_id": crawl_id}).one()
+    _void_abandoned(connection, crawl_id, mark_from(text), batch)
+    try:
+        _write_items(connection, do, batch, crawl_id, has_skips=bool(has_skips))
+    except Exception as exc:
+        if refusal(exc) is None:
+            raise
+        raise RowsRefused from exc
+    if batch.listed is not None:
+        _void_unlisted(connection, crawl_id, batch.listed)
+    count = len(batch.new) + sum(1 for known in batch.known if known.fresh)
+    values: dict[str, Any] = {"the_id": crawl_id, "the_bookmarks_count": count}
+    if batch.mark is not None:
+        values |= {
+            "new_mark": mark_text(batch.mark),
+            "new_last_crawled_at": batch.now,
+            "the_last_tweet_id": batch.last_key,
+        }
+        do.update_crawl.run(connection, values)
+    elif count:
+        do.update_count.run(connection, values)
+
+
+def _void_abandoned(
+    connection: sa.Connection, crawl_id: int, before: Mark, batch: Batch
+) -> None:
+    """Another walk has begun and the one under way never reached its end: its places say nothing."""
+    if batch.mark is None or not before.under_way or before.walk == batch.mark.walk:
+        return
+    if batch.listed is None or batch.listed.walk != before.walk:
+        void_walk(connection, crawl_id, t.listing.c.walk == before.walk)
+
+
+def _void_unlisted(connection: sa.Connection, crawl_id: int, listed: Listed) -> None:
+    """What the last listing held above the place where the walk met it, and the walk did not, is gone from it."""
+    c = t.listing.c
+    above: tuple[Any, ...] = ()
+    if listed.caught_up_at is not None:
+        walk, position = listed.caught_up_at
+        above = (sa.or_(c.walk > walk, sa.and_(c.walk == walk, c.position < position)),)
+    void_walk(connection, crawl_id, c.walk != listed.walk, *above)
+
+
+def _write_items(
+    connection: sa.Connection, do: Statements, batch: Batch, crawl_id: int, *, has_skips: bool
+) -> None:
+    do.upsert_bookmark.run_many(connection, (_bookmark(batch, new) for new in batch.new))
+    do.enrich_bookmark.run_many(
+        connection, (_enriched(batch, known) for known in batch.known if known.item is not None)
+    )
+    do.upsert_skipped.run_many(connection, (_skipped(crawl_id, skip) for skip in batch.skips))
+    do.upsert_listing.run_many(connection, _places(batch, crawl_id))
+    if has_skips:
+        do.delete_skipped.run_many(
+            connection,
+            ({"the_crawl_id": crawl_id, "the_item_key": new.item.key} for new in batch.new),
+        )
+
+
+def _bookmark(batch: Batch, new: NewItem) -> dict[str, Any]:
+    return {
+        **item_columns(new.item),
+        "user_id": batch.crawl.user_id,
+        "source": batch.crawl.source,
+        "stored_at": batch.now,
+        "result": new.result,
+    }
+
+
+def _enriched(batch: Batch, known: KnownItem) -> dict[str, Any]:
+    item = known.item
+    if item is None:
+        raise AssertionError("only items with content are asked for")
+    values = {f"new_{name}": value for name, value in item_columns(item).items()}
+    return {
+        **values,
+        "new_source": batch.crawl.source,
+        "the_user_id": batch.crawl.user_id,
+        "the_item_id": known.key,
+        "the_richness": item.richness,
+    }
+
+
+def _skipped(crawl_id: int, skipped: SkippedItem) -> dict[str, Any]:
+    skip = skipped.skip
+    return {
+        "crawl_id": crawl_id,
+        "item_key": skip.key,
+        "category": skip.category,
+        "reason": skip.reason,
+        "message": skip.message,
+        "at": skip.at,
+        "tries": 1,
+        "due": False,
+        "raw": skip.raw,
+    }
+
+
+def _places(batch: Batch, crawl_id: int) -> Iterator[dict[str, Any]]:
+    """Where each item of the batch was met: in the walk that ended with it, or the one that goes on."""
+    current = batch.mark.walk if batch.mark is not None else 0
+    walk = batch.listed.walk if batch.listed is not None else current
+    met = [(new.item.key, new.position) for new in batch.new]
+    met += [(known.key, known.position) for known in batch.known]
+    met += [(skipped.skip.key, skipped.position) for skipped in batch.skips]
+    for key, position in met:
+        yield {
+            "crawl_id": crawl_id,
+            "item_key": key,
+            "walk": 0 if position is None else walk,
+            "position": position or 0,
+            "session": batch.ordinal,
+        }
