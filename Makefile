@@ -41,7 +41,7 @@ bench: $(STAMP)  ## Run every benchmark
 	@for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 diagrams: $(STAMP)  ## Draw diagrams/ from the table again
-	$(BIN)/twitor diagram --all --output diagrams
+	$(BIN)/python diagrams/draw.py
 
 docs: $(STAMP)  ## Run every snippet of the documentation and compare its tables with the code
 	$(BIN)/python -m pytest -n $(WORKERS) tests -k "docs or document or snippet or configuration"

@@ -6,7 +6,7 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 from uuid_utils import uuid7
@@ -136,7 +136,7 @@ class CrawlEngine:
 
     # -- life -------------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> "CrawlEngine":
+    async def __aenter__(self) -> Self:
         """Open the database; a SQLite file is made and brought up to date."""
         await self.open()
         return self
@@ -179,7 +179,7 @@ class CrawlEngine:
         if isinstance(self._database, str) or not hasattr(self._database, "claim"):
             from .storage.store import SqlStore
 
-            return SqlStore(cast("str | AsyncEngine", self._database))
+            return SqlStore(self._database)
         return cast("Store", self._database)  # of the embedder's own
 
     # -- crawls -----------------------------------------------------------------------------------
@@ -466,7 +466,7 @@ class _NoSource:
     page_sizes: tuple[int, ...] = ()
     price_usd: float | None = None
 
-    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:  # noqa: ARG002
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
         raise ConfigurationError(
             f"source {self.name} is not there: the session was to be ended only"
         )

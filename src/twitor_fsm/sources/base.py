@@ -113,15 +113,29 @@ class Source(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Names the crawl together with the user."""
+        ...
+
     @property
-    def service(self) -> str: ...
+    def service(self) -> str:
+        """Whose rate limit it uses."""
+        ...
+
     @property
-    def endpoint(self) -> str: ...
+    def endpoint(self) -> str:
+        """Which of the service's limits."""
+        ...
+
     @property
-    def page_sizes(self) -> tuple[int, ...]: ...
+    def page_sizes(self) -> tuple[int, ...]:
+        """Page sizes to fall back to, falling; empty if pages have no size."""
+        ...
+
     @property
-    def price_usd(self) -> float | None: ...
+    def price_usd(self) -> float | None:
+        """Estimated price of one item, USD; 0.0 when free, None when unknown."""
+        ...
 
     async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
         """Make one request and decode its answer.

@@ -37,6 +37,9 @@ HOW_TO_GET_A_TOKEN: Final = (
 _TOKEN: Final = re.compile(r"[!-~]{1,8192}")
 """A token goes into a header: visible ASCII. Anything else would break the request, or be quoted by an error."""
 
+_SCHEME: Final = re.compile(r"^bearer(\s+|$)", re.IGNORECASE)
+"""People paste the whole header."""
+
 _USER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -208,7 +211,7 @@ def checked(token: Any, where: str) -> Secret:
     value = token.reveal() if isinstance(token, Secret) else token
     if not isinstance(value, str):
         raise CredentialsMissing(f"no token: {where} is a {type(value).__name__} instead of text")
-    value = value.strip().removeprefix("Bearer ").strip()
+    value = _SCHEME.sub("", value.strip(), count=1)
     if not value:
         raise CredentialsMissing(
             f"no token: {where} is empty; no request was made. {HOW_TO_GET_A_TOKEN}"

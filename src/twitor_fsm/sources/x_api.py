@@ -11,7 +11,6 @@ import zlib
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import aclosing
 from typing import Final, NoReturn, Self, cast
-from urllib.parse import urlsplit
 
 import attrs
 import httpx
@@ -37,8 +36,9 @@ from .credentials import (
     checked,
 )
 from .x_decode import decode_element, decode_page, is_page_token
-from .x_problems import closes_until, errors_only, refusal
-from .x_request import Expand, Vocabulary, expansions_of, parameters
+from .x_problems import errors_only, refusal
+from .x_request import Expand, Vocabulary, checked_base_url, expansions_of, parameters
+from .x_times import closes_until
 
 __all__ = ["DEFAULT_PAGE_SIZE", "PAGE_SIZES", "PRICE_USD", "XBookmarks"]
 
@@ -65,7 +65,7 @@ _OWN: Final = "me"
 class _Answer:
     status: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes = attrs.field(repr=False)  # bookmarks, or whatever a refusal quotes
 
 
 class _Me(msgspec.Struct):
@@ -130,7 +130,7 @@ class XBookmarks:
         price_usd: float | None = PRICE_USD,
     ) -> None:
         self._credentials: Final = as_provider(credentials)
-        self._base_url: Final = _checked_base_url(base_url)
+        self._base_url: Final = checked_base_url(base_url)
         self._expand: Final[frozenset[Expand]] = expansions_of(expand)
         if vocabulary not in list(Vocabulary):
             raise ConfigurationError(
@@ -304,9 +304,7 @@ class XBookmarks:
                 limit = self._max_page_bytes if response.status_code == 200 else _PROBLEM_BYTES
                 body = await _read(response, limit)
         except (TimeoutError, httpx.TimeoutException) as exc:
-            raise SourceUnavailable(
-                "the service did not answer in time", Reason.TIMEOUT
-            ) from exc
+            raise SourceUnavailable("the service did not answer in time", Reason.TIMEOUT) from exc
         except (httpx.HTTPError, httpx.StreamError, OSError) as exc:
             if response is not None:
                 raise SourceUnavailable(
@@ -355,36 +353,6 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
 
 
 def _bad(what: str, cause: Exception | None = None) -> NoReturn:
-    raise SourceUnavailable(f"the answer {what}; nothing of it was used", Reason.BAD_PAGE) from cause
-
-
-def _checked_base_url(base_url: str) -> str:
-    """The address without a slash at the end.
-
-    Raises:
-        ConfigurationError: It is no address of an API; it is not quoted, since it may hold a password.
-    """
-    try:
-        parts = urlsplit(base_url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    is_fine = (
-        parts.scheme in ("http", "https")
-        and parts.hostname
-        and parts.username is None
-        and parts.password is None
-        and not parts.query
-        and not parts.fragment
-    )
-    if not is_fine:
-        raise ConfigurationError(
-            "the address of the API must look like https://api.x.com: http or https, a host, perhaps a port and a "
-            "path, no user, no query"
-        )
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if parts.scheme == "http" and not local:
-        _LOG.warning(
-            "tokens go unencrypted to http://%s%s", parts.hostname, f":{port}" if port else ""
-        )
-    return base_url.rstrip("/")
+    raise SourceUnavailable(
+        f"the answer {what}; nothing of it was used", Reason.BAD_PAGE
+    ) from cause

@@ -1,17 +1,13 @@
-"""Pages and items of the X API v2, decoded: bytes in, `Item` and `InvalidRaw` out.
+"""Pages of the X API v2, decoded: bytes in, items and the next page's token out.
 
-Both vocabularies (tweet and post) are understood, whichever was asked for. A page is split first and each element
-decoded on its own, so that a bad element costs itself and not its page. Ids are text: an id sent as a number may have
-been rounded by whoever wrote it, so its element is invalid.
+A page is split first and each element decoded on its own (`x_items`), so that a bad element costs itself and not its
+page. What is no page is never taken for an empty one.
 Pure. Must not know: HTTP, files, what was asked for.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NoReturn
 
 import attrs
 import msgspec
@@ -21,37 +17,18 @@ from ..core.taxonomy import Reason
 from ..errors import SourceUnavailable
 from .base import InvalidRaw, Item, ItemKind
 from .json_split import NotJson, split_array, split_object
+from .x_items import UNREADABLE, Included, as_text, decode_post, invalid, is_absent, is_id
 
-__all__ = [
-    "MAX_ITEM_BYTES",
-    "PageBody",
-    "decode_element",
-    "decode_page",
-    "invalid",
-    "is_id",
-    "is_page_token",
-    "utc",
-]
+__all__ = ["PageBody", "decode_element", "decode_page", "is_page_token"]
 
-MAX_ITEM_BYTES: Final = 1 << 20
-"""A larger element is no bookmark. Posts of 25,000 characters with all their fields take less than 200 KB."""
-
-MAX_TOKEN_CHARS: Final = 1024
+_EMPTY: Final = Raw()
+_PAGE_TOKEN: Final = re.compile(r"[!-~]{1,1024}")
 """X's page tokens have 13 to 60 characters."""
 
-_ID: Final = re.compile(r"[!-~]{1,100}")
-_PAGE_TOKEN: Final = re.compile(r"[!-~]{1,%d}" % MAX_TOKEN_CHARS)
-_UTC_CHARS: Final = len("2024-05-01T12:34:56.000Z")
 _POST_NOUNS: Final = frozenset({"tweet", "post"})
 _LISTED: Final = frozenset({"", "id", "ids", "tweet_id", "post_id"})
 """Parameters of an error about a post that the listing itself names. Those of posts that are only referred to have the
 name of an expansion ("referenced_tweets.id"). Source: X API v2, "Partial errors"; answers seen in the wild."""
-
-_T = TypeVar("_T")
-_EMPTY: Final = Raw()
-
-
-# -- what is read of an answer; everything else stays in `raw` ------------------------------------
 
 
 class _Body(msgspec.Struct):
@@ -66,77 +43,6 @@ class _Meta(msgspec.Struct):
     next_token: str | None = None
 
 
-class _Includes(msgspec.Struct):
-    users: list[Raw] = []
-    tweets: list[Raw] = []
-    posts: list[Raw] = []
-    media: list[Raw] = []
-    polls: list[Raw] = []
-    places: list[Raw] = []
-
-
-class _Named(msgspec.Struct):
-    id: str
-
-
-class _User(msgspec.Struct):
-    id: str
-    username: str | None = None
-    name: str | None = None
-
-
-class _Media(msgspec.Struct):
-    media_key: str
-
-
-class _Attachments(msgspec.Struct):
-    media_keys: list[str] | None = None
-    poll_ids: list[str] | None = None
-
-
-class _Mention(msgspec.Struct):
-    id: str | None = None
-
-
-class _Entities(msgspec.Struct):
-    mentions: list[_Mention] | None = None
-
-
-class _Geo(msgspec.Struct):
-    place_id: str | None = None
-
-
-class _Note(msgspec.Struct):
-    text: str | None = None
-
-
-class _Post(msgspec.Struct):
-    """A post with its links into `includes`."""
-
-    id: str
-    text: str | None = None
-    author_id: str | None = None
-    created_at: str | None = None
-    note_tweet: _Note | None = None
-    note_post: _Note | None = None
-    referenced_tweets: list[_Named] | None = None
-    referenced_posts: list[_Named] | None = None
-    attachments: _Attachments | None = None
-    entities: _Entities | None = None
-    in_reply_to_user_id: str | None = None
-    geo: _Geo | None = None
-    public_metrics: Raw = _EMPTY
-
-
-class _Core(msgspec.Struct):
-    """The least that makes a bookmark, for a post whose links have a shape that we do not know."""
-
-    id: str
-    text: str
-    author_id: Any = None
-    created_at: Any = None
-
-
 class _Error(msgspec.Struct):
     resource_type: str | None = None
     resource_id: str | None = None
@@ -149,14 +55,7 @@ class _Error(msgspec.Struct):
 _body: Final = msgspec.json.Decoder(_Body)
 _meta: Final = msgspec.json.Decoder(_Meta)
 _raws: Final = msgspec.json.Decoder(list[Raw])
-_post: Final = msgspec.json.Decoder(_Post)
-_includes: Final = msgspec.json.Decoder(_Includes)
-_user: Final = msgspec.json.Decoder(_User)
-_named: Final = msgspec.json.Decoder(_Named)
-_media: Final = msgspec.json.Decoder(_Media)
 _error: Final = msgspec.json.Decoder(_Error)
-
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @attrs.frozen(kw_only=True)
@@ -187,17 +86,22 @@ def decode_page(body: bytes, *, saved: bool = False) -> PageBody:
 
     Raises:
         SourceUnavailable: It is no page (reason `bad_page`): not JSON, or of a shape that a page never has. An
-            unexpected shape is never an empty page.
+            unexpected shape is never an empty page. Errors alone are no page either, but the caller's to judge:
+            no data and `errors` above 0.
     """
     answer = _split(body.removeprefix(b"\xef\xbb\xbf"))
-    meta = _read_meta(answer.meta, saved=saved)
-    has_data = not _is_absent(answer.data)
+    has_data = not is_absent(answer.data)
+    if not has_data and is_absent(answer.meta) and not is_absent(answer.errors):
+        count = len(_elements(answer.errors, "errors"))
+        if count:
+            return PageBody(items=(), next_token=None, counted=0, has_data=False, errors=count)
+    meta = _read_meta(answer.meta, may_lack=saved and has_data)
     elements = _elements(answer.data, "data") if has_data else []
     if not elements and meta.result_count:
         _bad("counts bookmarks that it does not hold")
-    found = _Included(answer.includes)
-    items = [_decode(element, found) for element in elements]
-    errors = [] if _is_absent(answer.errors) else _elements(answer.errors, "errors")
+    found = Included(answer.includes)
+    items = [decode_post(element, found) for element in elements]
+    errors = [] if is_absent(answer.errors) else _elements(answer.errors, "errors")
     tombstones = list(_tombstones(errors, {item.key for item in items}, found.referenced))
     items += tombstones
     return PageBody(
@@ -215,74 +119,25 @@ def decode_element(raw: str) -> Item | InvalidRaw:
     try:
         envelope = _body.decode(element)
     except msgspec.ValidationError:
-        return invalid(element, "it is no object")
-    except _UNREADABLE:
+        return decode_post(element, Included(_EMPTY))
+    except UNREADABLE:
         try:
             envelope = _split(element)
         except SourceUnavailable:
             return invalid(element, "it is no JSON text")
-    if not _is_absent(envelope.data):
-        return _decode(bytes(envelope.data), _Included(envelope.includes))
-    if not _is_absent(envelope.errors):
+    if not is_absent(envelope.data):
+        return decode_post(bytes(envelope.data), Included(envelope.includes))
+    if not is_absent(envelope.errors):
         return next(
             iter(_tombstones(_elements(envelope.errors, "errors"), set(), set())),
             invalid(element, "it is an error that names no post"),
         )
-    return _decode(element, _Included(_EMPTY))
-
-
-def invalid(element: bytes, message: str, *, key: str | None = None) -> InvalidRaw:
-    """An element that is no usable item.
-
-    Args:
-        element: As it was sent.
-        message: What is wrong, without its content.
-        key: Its id, if it has a usable one.
-    """
-    return InvalidRaw(
-        key=key if key is not None else "sha256:" + hashlib.sha256(element).hexdigest(),
-        raw=as_text(element),
-        message=message,
-    )
-
-
-def is_id(value: object) -> bool:
-    """Whether this can be an item's id: text of 1 to 100 visible ASCII characters."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return decode_post(element, Included(_EMPTY))
 
 
 def is_page_token(text: str) -> bool:
     """Whether X could have given this as a page token: 1 to 1,024 visible ASCII characters."""
     return _PAGE_TOKEN.fullmatch(text) is not None
-
-
-def as_text(element: bytes) -> str:
-    """JSON text; bytes that are no UTF-8 become lone surrogates, so that they can be turned back."""
-    try:
-        return element.decode()
-    except UnicodeDecodeError:
-        return element.decode("utf-8", "surrogateescape")
-
-
-def utc(text: object) -> str | None:
-    """A time as "2024-05-01T12:34:56.000Z", always of this length; None when it is not one, or names no zone.
-
-    A guess would be stored as if it were known: what was sent stays in `raw`.
-    """
-    if not isinstance(text, str):
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        if len(text) == _UTC_CHARS and text[-1] == "Z" and text[10] == "T":
-            return text  # what X sends, checked
-        if found.tzinfo is None:
-            return None
-        return found.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-    except (ValueError, OverflowError):
-        return None
-
-
-# -- pages ----------------------------------------------------------------------------------------
 
 
 def _split(body: bytes) -> _Body:
@@ -295,7 +150,7 @@ def _split(body: bytes) -> _Body:
         return _body.decode(body)
     except msgspec.ValidationError:
         _bad("is no object")
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     try:
         parts = split_object(body)
@@ -304,14 +159,14 @@ def _split(body: bytes) -> _Body:
     return _Body(**{name: Raw(parts[name]) for name in _Body.__struct_fields__ if name in parts})
 
 
-def _read_meta(raw: Raw, *, saved: bool) -> _Meta:
-    if _is_absent(raw):
-        if saved:
+def _read_meta(raw: Raw, *, may_lack: bool) -> _Meta:
+    if is_absent(raw):
+        if may_lack:
             return _Meta()
         _bad("has no `meta`")
     try:
         meta = _meta.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         _bad("has a `meta` of an unknown shape")
     if meta.next_token == "":
         meta.next_token = None
@@ -325,7 +180,7 @@ def _elements(raw: Raw, name: str) -> list[bytes]:
         return [bytes(element) for element in _raws.decode(raw)]
     except msgspec.ValidationError:
         _bad(f"has a `{name}` that is no list")
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     try:
         return split_array(bytes(raw))
@@ -340,13 +195,7 @@ def _bad(what: str) -> NoReturn:
     )
 
 
-def _is_absent(raw: Raw) -> bool:
-    return len(raw) == 0 or (len(raw) == 4 and bytes(raw) == b"null")
-
-
-def _tombstones(
-    errors: Iterable[bytes], shown: set[str], referenced: set[str]
-) -> Iterator[Item]:
+def _tombstones(errors: Iterable[bytes], shown: set[str], referenced: set[str]) -> Iterator[Item]:
     """The errors that stand for a bookmark which is listed and not shown.
 
     Not those about authors, fields, or posts that are only referred to by a bookmark.
@@ -354,7 +203,7 @@ def _tombstones(
     for raw in errors:
         try:
             error = _error.decode(raw)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
         post_id = error.resource_id or error.value
         parameter = error.parameter or ""
@@ -375,182 +224,3 @@ def _tombstones(
                 kind=ItemKind.TOMBSTONE,
                 richness=0,
             )
-
-
-# -- elements -------------------------------------------------------------------------------------
-
-
-class _Included:
-    """The `includes` of a page, by id, and what its posts refer to."""
-
-    __slots__ = ("media", "places", "polls", "posts", "referenced", "tweets", "users")
-
-    def __init__(self, raw: Raw) -> None:
-        parts = _Includes()
-        if not _is_absent(raw):
-            try:
-                parts = _includes.decode(raw)
-            except _UNREADABLE:
-                parts = _lenient_includes(raw)
-        self.users = _by(parts.users, _user.decode, lambda user: user.id)
-        self.tweets = _by(parts.tweets, _lenient_post, lambda post: post.id)
-        self.posts = _by(parts.posts, _lenient_post, lambda post: post.id)
-        self.media = _by(parts.media, _media.decode, lambda media: media.media_key)
-        self.polls = _by(parts.polls, _named.decode, lambda poll: poll.id)
-        self.places = _by(parts.places, _named.decode, lambda place: place.id)
-        self.referenced: set[str] = set()
-
-
-def _by(
-    elements: list[Raw], decode: Callable[[Raw], _T], key: Callable[[_T], str]
-) -> dict[str, tuple[bytes, _T]]:
-    found: dict[str, tuple[bytes, _T]] = {}
-    for raw in elements:
-        try:
-            value = decode(raw)
-        except _UNREADABLE:
-            continue  # it belongs to nothing that we can name
-        found[key(value)] = (bytes(raw), value)
-    return found
-
-
-def _lenient_includes(raw: Raw) -> _Includes:
-    """Each list on its own, when one of them has an unknown shape."""
-    found = _Includes()
-    try:
-        parts = split_object(bytes(raw))
-        for name in _Includes.__struct_fields__:
-            if name in parts:
-                setattr(found, name, [Raw(element) for element in split_array(parts[name])])
-    except NotJson:
-        pass
-    return found
-
-
-def _lenient_post(raw: Raw | bytes) -> _Post:
-    """A post; without its links when they have an unknown shape.
-
-    Raises:
-        msgspec.DecodeError, UnicodeDecodeError, RecursionError: It is no post.
-    """
-    try:
-        return _post.decode(raw)
-    except _UNREADABLE as exc:
-        try:
-            found = json.loads(bytes(raw), parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            raise exc from None
-        try:
-            return msgspec.convert(found, _Post)
-        except msgspec.ValidationError:
-            core = msgspec.convert(found, _Core)
-            author = core.author_id if isinstance(core.author_id, str) else None
-            created = core.created_at if isinstance(core.created_at, str) else None
-            return _Post(id=core.id, text=core.text, author_id=author, created_at=created)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
-
-
-def _decode(element: bytes, found: _Included) -> Item | InvalidRaw:
-    if len(element) > MAX_ITEM_BYTES:
-        return invalid(element, f"it is larger than {MAX_ITEM_BYTES} bytes")
-    try:
-        post = _post.decode(element)
-    except _UNREADABLE:
-        try:
-            post = _lenient_post(element)
-        except msgspec.ValidationError as exc:
-            return invalid(element, f"it is no post: {exc}", key=_usable_id(element))
-        except _UNREADABLE:
-            return invalid(element, "it is no JSON text that can be read")
-    if _ID.fullmatch(post.id) is None:
-        return invalid(element, "its id is not 1 to 100 visible ASCII characters")
-    long = post.note_tweet or post.note_post
-    text = (long.text if long is not None else None) or post.text
-    if text is None:
-        return invalid(element, "it has no text", key=post.id)
-    parts, included = _belonging(post, found)
-    author = found.users.get(post.author_id) if post.author_id is not None else None
-    username = name = None
-    if author is not None:
-        username, name = author[1].username, author[1].name
-    created_at = utc(post.created_at)
-    return Item(
-        key=post.id,
-        raw=as_text(b'{"data":' + element + parts + b"}"),
-        text=text,
-        author_id=post.author_id,
-        author_username=username,
-        author_name=name,
-        created_at=created_at,
-        richness=1
-        + (post.author_id is not None)
-        + (username is not None)
-        + (name is not None)
-        + (created_at is not None)
-        + (long is not None)
-        + (post.entities is not None)
-        + (len(post.public_metrics) > 4)  # longer than null
-        + included,
-    )
-
-
-def _usable_id(element: bytes) -> str | None:
-    try:
-        key = _named.decode(element).id
-    except _UNREADABLE:
-        return None
-    return key if is_id(key) else None
-
-
-def _belonging(post: _Post, found: _Included) -> tuple[bytes, int]:
-    """What of the page's `includes` belongs to this post, as JSON text, and how many things that is.
-
-    Its author, mentioned and answered users, media, poll and place, the posts that it refers to and what belongs to
-    them.
-    """
-    chosen: dict[str, dict[str, bytes]] = {}
-    posts = [post]
-    for references in (post.referenced_tweets, post.referenced_posts):
-        for reference in references or ():
-            found.referenced.add(reference.id)
-            for kind, known in (("tweets", found.tweets), ("posts", found.posts)):
-                entry = known.get(reference.id)
-                if entry is not None:
-                    chosen.setdefault(kind, {})[reference.id] = entry[0]
-                    posts.append(entry[1])
-    for one in posts:
-        _take(chosen, "users", found.users, _users_of(one))
-        attached = one.attachments
-        if attached is not None:
-            _take(chosen, "media", found.media, attached.media_keys or ())
-            _take(chosen, "polls", found.polls, attached.poll_ids or ())
-        if one.geo is not None and one.geo.place_id is not None:
-            _take(chosen, "places", found.places, (one.geo.place_id,))
-    if not chosen:
-        return b"", 0
-    lists = [
-        b'"%s":[%s]' % (kind.encode(), b",".join(raws.values())) for kind, raws in chosen.items()
-    ]
-    return b',"includes":{' + b",".join(lists) + b"}", sum(map(len, chosen.values()))
-
-
-def _users_of(post: _Post) -> list[str]:
-    users = [user for user in (post.author_id, post.in_reply_to_user_id) if user is not None]
-    if post.entities is not None and post.entities.mentions:
-        users += [mention.id for mention in post.entities.mentions if mention.id is not None]
-    return users
-
-
-def _take(
-    chosen: dict[str, dict[str, bytes]],
-    kind: str,
-    known: dict[str, tuple[bytes, _T]],
-    keys: Iterable[str],
-) -> None:
-    for key in keys:
-        entry = known.get(key)
-        if entry is not None:
-            chosen.setdefault(kind, {})[key] = entry[0]

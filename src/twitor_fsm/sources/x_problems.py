@@ -8,10 +8,7 @@ Sources: X API v2, "Response codes and errors"; for what the documentation does 
 Must not know: HTTP clients, pages, tokens.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import attrs
@@ -28,17 +25,12 @@ from ..errors import (
     SourceUnavailable,
 )
 from .credentials import HOW_TO_GET_A_TOKEN, SCOPES
+from .x_times import number, reset_at
 
-__all__ = ["Problem", "closes_until", "errors_only", "read_problem", "refusal"]
+__all__ = ["Problem", "errors_only", "read_problem", "refusal"]
 
 _SHOWN: Final = 300
 """Characters of X's own words that a message quotes."""
-
-_NUMBER: Final = re.compile(r"\s*\d{1,16}(\.\d{0,9})?\s*", re.ASCII)
-_LATEST_S: Final = 1e11
-"""A reset time beyond the year 5138 is in milliseconds. Source: seen in the wild, facts about X."""
-_EARLIEST_S: Final = 1e9
-"""A reset time before 2001 is no time of day but something else."""
 
 _CREDITS: Final = frozenset({"creditsdepleted", "spendcapreached", "usagecapexceeded"})
 _BILLING_TYPES: Final = frozenset({"usage-capped", "credits", "credits-depleted", "spend-cap"})
@@ -96,7 +88,8 @@ class Problem:
             self.kind in _BILLING_TYPES
             or self.title.replace(" ", "").lower() in _CREDITS
             or any(
-                word in self.text for word in ("out of credits", "spend cap", "usage cap", "credits")
+                word in self.text
+                for word in ("out of credits", "spend cap", "usage cap", "credits")
             )
         )
 
@@ -106,7 +99,8 @@ class Problem:
         if self.parameters:
             return "pagination_token" in self.parameters
         return any(
-            word in self.text for word in ("pagination_token", "pagination token", "next_token", "cursor")
+            word in self.text
+            for word in ("pagination_token", "pagination token", "next_token", "cursor")
         )
 
 
@@ -166,8 +160,8 @@ def refusal(
             f"the service has a problem of its own (HTTP {status}){problem.quoted}",
             Reason.SERVER_ERROR,
         )
-    if 400 <= status and problem.codes:
-        by_code = _by_code(problem, lambda: _reset_at(headers, now))
+    if status >= 400 and problem.codes:
+        by_code = _by_code(problem, lambda: reset_at(headers, now))
         if by_code is not None:
             return by_code
     match status:
@@ -202,8 +196,8 @@ def errors_only(body: bytes, *, now: float, headers: Mapping[str, str]) -> Sourc
     if problem.is_billing:
         return _billing(problem)
     if problem.kind in _LIMIT_TYPES:
-        return RateLimited(_reset_at(headers, now))
-    by_code = _by_code(problem, lambda: _reset_at(headers, now))
+        return RateLimited(reset_at(headers, now))
+    by_code = _by_code(problem, lambda: reset_at(headers, now))
     if by_code is not None:
         return by_code
     refused = problem.kind in ("not-authorized-for-resource", "client-forbidden")
@@ -212,12 +206,6 @@ def errors_only(body: bytes, *, now: float, headers: Mapping[str, str]) -> Sourc
         "was concluded from it. Check the user id",
         Reason.ACCESS_REFUSED if refused else Reason.REQUEST_REFUSED,
     )
-
-
-def closes_until(headers: Mapping[str, str], now: float) -> float | None:
-    """When the next request is allowed, epoch seconds by our clock, if this answer used the window up."""
-    remaining = _number(headers.get("x-rate-limit-remaining"))
-    return _window_ends(headers, now) if remaining == 0 else None
 
 
 def _billing(problem: Problem) -> BillingRefused:
@@ -283,17 +271,17 @@ def _too_many(problem: Problem, headers: Mapping[str, str], now: float) -> Sourc
     """
     if problem.is_billing:
         return _billing(problem)
-    remaining = _number(headers.get("x-rate-limit-remaining"))
+    remaining = number(headers.get("x-rate-limit-remaining"))
     is_open = remaining is not None and remaining > 0
     if is_open and problem.kind not in _LIMIT_TYPES and "retry-after" not in headers:
         return _billing(problem)
-    return RateLimited(_reset_at(headers, now))
+    return RateLimited(reset_at(headers, now))
 
 
-def _by_code(problem: Problem, reset_at: Callable[[], float | None]) -> SourceError | None:
+def _by_code(problem: Problem, opens_at: Callable[[], float | None]) -> SourceError | None:
     """The exception by a code of the older form; None when the status says enough."""
     if _LIMIT_CODE in problem.codes:
-        return RateLimited(reset_at())
+        return RateLimited(opens_at())
     if problem.codes & _TOKEN_CODES:
         return AuthenticationFailed(
             f"the service refuses the token{problem.quoted}. Get a new one and run again. {HOW_TO_GET_A_TOKEN}"
@@ -308,53 +296,6 @@ def _by_code(problem: Problem, reset_at: Callable[[], float | None]) -> SourceEr
             f"the service has a problem of its own{problem.quoted}", Reason.SERVER_ERROR
         )
     return None
-
-
-# -- times ----------------------------------------------------------------------------------------
-
-
-def _reset_at(headers: Mapping[str, str], now: float) -> float | None:
-    """When the service opens again, by our clock: the window's end, else Retry-After in either form."""
-    ends = _window_ends(headers, now)
-    if ends is not None:
-        return ends
-    said = headers.get("retry-after", "")
-    seconds = _number(said)
-    if seconds is not None:
-        return now + seconds
-    date = _date(said)
-    return None if date is None else now + (date - _server_now(headers, now))
-
-
-def _window_ends(headers: Mapping[str, str], now: float) -> float | None:
-    """The window's end by our clock, whatever the server's clock says the time is; None when not said."""
-    reset = _number(headers.get("x-rate-limit-reset"))
-    if reset is None:
-        return None
-    if reset > _LATEST_S:
-        reset /= 1000
-    if not _EARLIEST_S <= reset <= _LATEST_S:
-        return None
-    return now + (reset - _server_now(headers, now))
-
-
-def _server_now(headers: Mapping[str, str], now: float) -> float:
-    date = _date(headers.get("date", ""))
-    return now if date is None else date
-
-
-def _date(text: str) -> float | None:
-    """An HTTP date, epoch seconds; None when it is none."""
-    try:
-        found = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    """A number without sign, as headers have it; None for anything else (float() would take nan, inf and 1_0)."""
-    return float(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
 # -- bodies ---------------------------------------------------------------------------------------

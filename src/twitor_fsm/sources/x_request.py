@@ -1,17 +1,21 @@
-"""What a bookmarks request asks for, in either vocabulary of the API.
+"""What a bookmarks request asks for, in either vocabulary of the API, and of whom.
 
-Pure. X renames *tweet* to *post*: spec 2.159 has the old names, 2.167 the new ones. We ask in one and understand both.
+X renames *tweet* to *post*: spec 2.159 has the old names, 2.167 the new ones. We ask in one and understand both.
 Sources: the `openapi.json` of both versions.
 Must not know: HTTP, answers.
 """
 
+import logging
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 
-__all__ = ["Expand", "Vocabulary", "expansions_of", "parameters"]
+__all__ = ["Expand", "Vocabulary", "checked_base_url", "expansions_of", "parameters"]
+
+_LOG: Final = logging.getLogger("twitor_fsm.sources.x_api")
 
 
 class Vocabulary(StrEnum):
@@ -34,9 +38,7 @@ class Expand(StrEnum):
     """Texts beyond 280 characters, and articles."""
 
 
-_POST_FIELDS: Final = (
-    "author_id conversation_id created_at entities in_reply_to_user_id lang possibly_sensitive public_metrics"
-)
+_POST_FIELDS: Final = "author_id conversation_id created_at entities in_reply_to_user_id lang possibly_sensitive public_metrics"
 _USER_FIELDS: Final = "name,profile_image_url,protected,username,verified,verified_type"
 _MEDIA_FIELDS: Final = (
     "alt_text,duration_ms,height,media_key,preview_image_url,public_metrics,type,url,variants,width"
@@ -95,3 +97,35 @@ def parameters(expand: frozenset[Expand], vocabulary: Vocabulary) -> dict[str, s
     if Expand.MEDIA in expand:
         asked["media.fields"] = _MEDIA_FIELDS
     return asked
+
+
+def checked_base_url(base_url: str) -> str:
+    """The address without a slash at the end.
+
+    Raises:
+        ConfigurationError: It is no address of an API; it is not quoted, since it may hold a password.
+    """
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_fine = (
+        parts.scheme in ("http", "https")
+        and parts.hostname
+        and parts.username is None
+        and parts.password is None
+        and not parts.query
+        and not parts.fragment
+    )
+    if not is_fine:
+        raise ConfigurationError(
+            "the address of the API must look like https://api.x.com: http or https, a host, perhaps a port and a "
+            "path, no user, no query"
+        )
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme == "http" and not local:
+        _LOG.warning(
+            "tokens go unencrypted to http://%s%s", parts.hostname, f":{port}" if port else ""
+        )
+    return base_url.rstrip("/")

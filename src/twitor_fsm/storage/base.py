@@ -216,7 +216,9 @@ class Store(Protocol):
         """
         ...
 
-    async def heartbeat(self, session_id: str, fence: int, *, now: float, lease_until: float) -> str | None:
+    async def heartbeat(
+        self, session_id: str, fence: int, *, now: float, lease_until: float
+    ) -> str | None:
         """Renew the lease. Returns and raises as `commit`."""
         ...
 

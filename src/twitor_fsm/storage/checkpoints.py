@@ -106,6 +106,7 @@ def _lock(
     row = connection.execute(locked).mappings().one()
     found = live_session(connection, crawl_id)
     if found is not None and found.owner is not None and found.lease_until > now:
-        if is_gone is None or not is_gone(found.owner):
+        is_dead = is_gone is not None and is_gone(found.owner)
+        if not is_dead:
             raise CrawlOwned(found.session_id, str(found.owner), found.lease_until)
     return dict(row)

@@ -28,7 +28,9 @@ from .statements import insert
 
 __all__ = ["claim", "ensure_crawl", "live_session", "wish_cancel"]
 
-_ROUNDS: Final = 5  # a claim that loses a race looks again; the winner's session then stands in its way
+_ROUNDS: Final = (
+    5  # a claim that loses a race looks again; the winner's session then stands in its way
+)
 
 
 def claim(
@@ -49,7 +51,15 @@ def claim(
     for _ in range(_ROUNDS):
         found = live_session(connection, crawl_id)
         if found is None:
-            if _start(connection, crawl_id, owner, session_id, initial, now, lease_until):
+            columns = {
+                **value_columns(initial),
+                "session_id": session_id,
+                "owner": owner_text(owner),
+                "lease_until": lease_until,
+                "started_at": now,
+                "updated_at": now,
+            }
+            if _start(connection, crawl_id, columns):
                 return _claimed(connection, crawl_id, session_id, limit, now, taken_over=False)
         elif _is_free(found, now, is_gone):
             if _take_over(connection, found, owner, lease_until):
@@ -105,22 +115,13 @@ def _is_free(session: SessionRecord, now: float, is_gone: Callable[[Owner], bool
     return session.owner is None or session.lease_until <= now or is_gone(session.owner)
 
 
-def _start(
-    connection: sa.Connection,
-    crawl_id: int,
-    owner: Owner,
-    session_id: str,
-    initial: SessionValue,
-    now: float,
-    lease_until: float,
-) -> bool:
+def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) -> bool:
     """Insert a session and note it in the crawl's row; False if another process was faster."""
     row = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
     goes_on = row["has_checkpoint"] and mark_from(row["mark"]).has_begun
     ordinal = row["last_session_ordinal"] + 1
     put = insert(t.session, connection.dialect).values(
-        **value_columns(initial),
-        session_id=session_id,
+        **columns,
         crawl_id=crawl_id,
         ordinal=ordinal,
         counters=counters_text(Counters()),
@@ -128,17 +129,13 @@ def _start(
         durable=True,
         fence=1,
         revision=0,
-        owner=owner_text(owner),
-        lease_until=lease_until,
         resumed_from=row["last_session_id"] if goes_on else None,
-        started_at=now,
-        updated_at=now,
     )
     if connection.execute(put.on_conflict_do_nothing()).rowcount == 0:
         return False
     connection.execute(
         sa.update(t.crawl)
-        .values(last_session_id=session_id, last_session_ordinal=ordinal)
+        .values(last_session_id=columns["session_id"], last_session_ordinal=ordinal)
         .where(t.crawl.c.id == crawl_id)
     )
     return True

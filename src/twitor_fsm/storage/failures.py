@@ -4,6 +4,7 @@ No message holds a bound value: drivers quote them in theirs, so only error name
 Must not know: statements, what was being written.
 """
 
+import errno
 import sqlite3
 from typing import Final
 
@@ -13,7 +14,7 @@ import sqlalchemy.exc as sa_exc
 from ..core.taxonomy import Reason
 from ..errors import StoreError, StoreUnavailable
 
-__all__ = ["Refusal", "is_broken", "refusal", "root_of", "translate"]
+__all__ = ["Refusal", "is_broken", "no_file", "refusal", "root_of", "translate"]
 
 _KEPT: Final = "what was committed before stands, nothing of this transaction was written"
 _UNSURE: Final = "what was committed before stands; ask the session's revision whether this transaction was written"
@@ -83,8 +84,12 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-def translate(error: BaseException) -> StoreError | None:
+def translate(error: BaseException, *, remote: bool = False) -> StoreError | None:
     """Our exception for one that came out of a transaction.
+
+    Args:
+        error: What was raised.
+        remote: Whether the database is reached through a network, so that an OSError is its failure.
 
     Returns:
         None for what is no database's error: our own exceptions, cancellation, bugs.
@@ -97,7 +102,7 @@ def translate(error: BaseException) -> StoreError | None:
     state = _state(root)
     if state is not None:
         return _look_up(_POSTGRES, state) or _other(f"SQLSTATE {state}")
-    if isinstance(error, (OSError, TimeoutError, sa_exc.TimeoutError)):
+    if isinstance(error, sa_exc.TimeoutError) or (remote and isinstance(error, OSError)):
         return _lost()
     if isinstance(error, sa_exc.DBAPIError):
         is_lost = error.connection_invalidated or isinstance(
@@ -156,6 +161,22 @@ def _name(error: sqlite3.Error) -> str:
 def _state(error: BaseException) -> str | None:
     state = getattr(error, "sqlstate", None)
     return state if isinstance(state, str) else None
+
+
+def no_file(error: OSError, path: object) -> StoreUnavailable:
+    """The database's file could not be made."""
+    if isinstance(error, PermissionError):
+        reason, code = Reason.STORE_READ_ONLY, "SQLITE_PERM"
+    elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        reason, code = Reason.STORE_FULL, "SQLITE_FULL"
+    else:
+        reason, code = Reason.STORE_UNAVAILABLE, "SQLITE_CANTOPEN"
+    return StoreUnavailable(
+        f"the file {path} cannot be made: {error.strerror}; nothing was changed. "
+        f"Allow it, or name another place for the database ({code})",
+        reason,
+        retryable=False,
+    )
 
 
 def _of_sqlite(error: sqlite3.Error) -> StoreError:

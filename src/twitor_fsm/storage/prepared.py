@@ -6,6 +6,7 @@ Must not know: what the statements are for.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,12 +19,12 @@ __all__ = ["Prepared"]
 
 
 class Prepared:
-    """One statement, ready for a dialect.
+    """One statement of two or more parameters, ready for a dialect.
 
     Result columns come as the driver gives them: text still has to be decoded.
     """
 
-    __slots__ = ("_defaults", "_names", "_processors", "sql")
+    __slots__ = ("_defaults", "_names", "_pick", "_processors", "sql")
 
     def __init__(self, statement: ClauseElement, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
@@ -31,6 +32,7 @@ class Prepared:
             raise TypeError(f"not a statement with parameters: {statement}")
         self.sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
+        self._pick = itemgetter(*self._names)
         given = compiled.params
         self._defaults = {name: given[name] for name in self._names if given[name] is not None}
         self._processors = tuple(
@@ -52,7 +54,7 @@ class Prepared:
     def _parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         if self._defaults:
             values = {**self._defaults, **values}
-        parameters = [values[name] for name in self._names]
+        parameters = list(self._pick(values))
         for place, process in self._processors:
             value = parameters[place]
             if value is not None:
@@ -60,9 +62,7 @@ class Prepared:
         return tuple(parameters)
 
 
-def _processor(
-    bind: sa.BindParameter[Any], dialect: sa.Dialect
-) -> Callable[[Any], Any] | None:
+def _processor(bind: sa.BindParameter[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:
     if isinstance(bind.type, AnyText):
         return encode  # straight: the decorator's own way costs three calls more for each value
     return bind.type.dialect_impl(dialect).bind_processor(dialect)

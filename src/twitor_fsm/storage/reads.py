@@ -52,9 +52,7 @@ def chunks(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield keys[start : start + KEYS_AT_ONCE]
 
 
-def lookup(
-    connection: sa.Connection, crawl: CrawlKey, keys: tuple[str, ...]
-) -> dict[str, Known]:
+def lookup(connection: sa.Connection, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
     """What is known of these ids, from the user's bookmarks and the crawl's listing."""
     stored: set[str] = set()
     met: dict[str, tuple[bool, int, int, int]] = {}
@@ -63,7 +61,8 @@ def lookup(
         padded = (*chunk, *(chunk[-1:] * (size - len(chunk))))
         values = {f"key_{n}": key for n, key in enumerate(padded)}
         values |= {"the_user_id": crawl.user_id, "the_source": crawl.source}
-        for key, is_stored, walk, position, session, skips in statement.run(connection, values):
+        rows: Any = statement.run(connection, values)
+        for key, is_stored, walk, position, session, skips in rows:
             if is_stored:
                 stored.add(decode(key))
             else:

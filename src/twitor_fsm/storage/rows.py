@@ -40,7 +40,9 @@ __all__ = [
 _MARK = tuple(a.name for a in attrs.fields(Mark))
 _MARK_DEFAULTS = {a.name: a.default for a in attrs.fields(Mark)}
 _JOURNAL = tuple(a.name for a in attrs.fields(JournalRow))
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once; json.dumps makes one each time
+_encode = json.JSONEncoder(
+    separators=(",", ":")
+).encode  # made once; json.dumps makes one each time
 _COUNTERS = tuple(a.name for a in attrs.fields(Counters))
 
 

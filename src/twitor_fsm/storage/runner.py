@@ -7,9 +7,11 @@ Must not know: what the functions do.
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,8 +26,6 @@ __all__ = ["EngineRunner", "Runner", "ThreadRunner"]
 P = ParamSpec("P")
 T = TypeVar("T")
 Job = Callable[[], None]
-
-_JOIN_S: Final = 10.0  # close() waits so long for a job in flight; the thread is a daemon, no exit ever waits for it
 
 
 class Runner(Protocol):
@@ -51,12 +51,13 @@ class Runner(Protocol):
 class ThreadRunner:
     """One thread, one connection that stays open, one job per transaction.
 
+    The thread is a daemon: a process that forgets to close ends all the same, and SQLite rolls back what was open.
     A job costs two hops between loop and thread whatever it does; a connection that broke is opened anew by the next.
     """
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None]
         self._thread: threading.Thread | None = None
         self._connection: sa.Connection | None = None
 
@@ -64,13 +65,13 @@ class ThreadRunner:
         self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run it between BEGIN IMMEDIATE and COMMIT."""
-        return await self._submit(lambda: self._perform(fn, True, *args, **kwargs))
+        return await self._submit(lambda: self._perform(self._file.writing, fn, *args, **kwargs))
 
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run it between BEGIN and COMMIT: one snapshot, no lock."""
-        return await self._submit(lambda: self._perform(fn, False, *args, **kwargs))
+        return await self._submit(lambda: self._perform(self._file.reading, fn, *args, **kwargs))
 
     async def outside(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run it outside of any transaction."""
@@ -78,22 +79,30 @@ class ThreadRunner:
 
     async def aclose(self) -> None:
         """Finish the job in flight, close the connection, end the thread."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        if self._thread is None:
             return
-        await self._submit(self._disconnect, thread)
-        self._jobs.put(None)
-        await asyncio.to_thread(thread.join, _JOIN_S)
+        thread, jobs = self._thread, self._jobs
+        answer = self._put(self._disconnect)
+        jobs.put(None)
+        self._thread = None
+        await answer
+        thread.join()  # it has nothing left to do
 
-    async def _submit(self, work: Callable[[], T], thread: threading.Thread | None = None) -> T:
-        if thread is None and self._thread is None:
+    def _put(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        if self._thread is None:
+            self._jobs = SimpleQueue()
             self._thread = threading.Thread(
                 target=_serve, args=(self._jobs,), name="twitor-store", daemon=True
             )
             self._thread.start()
+            weakref.finalize(self, self._jobs.put, None)  # a store that nobody closed
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._jobs.put(lambda: _answer(work, loop, answer))
+        return answer
+
+    async def _submit(self, work: Callable[[], T]) -> T:
+        answer = self._put(work)
         try:
             return await answer
         except Exception as exc:
@@ -104,14 +113,14 @@ class ThreadRunner:
 
     def _perform(
         self,
+        transaction: Callable[[sa.Connection], AbstractContextManager[None]],
         fn: Callable[Concatenate[sa.Connection, P], T],
-        write: bool,  # noqa: FBT001 - the rest belongs to `fn`
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         connection = self._connected()
         try:
-            with self._file.transaction(connection, write=write):
+            with transaction(connection):
                 return fn(connection, *args, **kwargs)
         except Exception as exc:
             if is_broken(exc) or connection.in_transaction():
@@ -136,6 +145,7 @@ class ThreadRunner:
 def _serve(jobs: SimpleQueue[Job | None]) -> None:
     while (job := jobs.get()) is not None:
         job()
+        del job  # it holds the runner, which may be dropped while we wait
 
 
 def _answer(
@@ -157,10 +167,8 @@ def _answer(
             if not answer.done():
                 answer.set_result(result)
 
-    try:
+    with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
         loop.call_soon_threadsafe(outcome)
-    except RuntimeError:  # the loop was closed meanwhile: nobody waits any more
-        pass
 
 
 class EngineRunner:
@@ -209,7 +217,7 @@ class EngineRunner:
         try:
             return await asyncio.shield(task)
         except Exception as exc:
-            translated = translate(exc)
+            translated = translate(exc, remote=True)
             if translated is None:
                 raise
             raise translated from root_of(exc)

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from ..errors import SchemaMismatch
 from . import tables as t
 
-__all__ = ["bring_up", "find_revision", "is_current", "upgrade"]
+__all__ = ["bring_up", "find_revision", "is_current", "not_current", "require_current", "upgrade"]
 
-_LOCK_KEY = 7_745_170_115  # any constant: creators of the same PostgreSQL database wait for each other
+_LOCK_KEY = (
+    7_745_170_115  # any constant: creators of the same PostgreSQL database wait for each other
+)
 
 
 def find_revision(connection: sa.Connection) -> str | None:
@@ -62,7 +64,7 @@ def bring_up(connection: sa.Connection) -> None:
 
 def upgrade(connection: sa.Connection, revision: str) -> None:
     """Run the migrations up to a revision; "head" is the newest."""
-    from .migrations import upgrade as run  # noqa: PLC0415 - imports alembic
+    from .migrations import upgrade as run  # imports alembic
 
     run(connection, revision)
 
@@ -70,14 +72,19 @@ def upgrade(connection: sa.Connection, revision: str) -> None:
 def require_current(connection: sa.Connection) -> None:
     """Raise `SchemaMismatch` unless the database has exactly our schema."""
     if not is_current(connection):
-        raise SchemaMismatch(
-            _untouched("its schema is missing or older than this version's")
-            + ". Bring it up with: twitor db upgrade (or open the store with migrate=True)"
-        )
+        raise not_current()
+
+
+def not_current() -> SchemaMismatch:
+    """What is said of a database that may not be brought up here."""
+    return SchemaMismatch(
+        _untouched("its schema is missing or older than this version's")
+        + ". Bring it up with: twitor db upgrade (or open the store with migrate=True)"
+    )
 
 
 def _require_known(revision: str) -> None:
-    from .migrations import is_known  # noqa: PLC0415 - imports alembic
+    from .migrations import is_known  # imports alembic
 
     if not is_known(revision):
         raise SchemaMismatch(

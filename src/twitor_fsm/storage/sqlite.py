@@ -18,6 +18,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..errors import ConfigurationError
+from .failures import no_file
 
 __all__ = ["SqliteFile"]
 
@@ -49,6 +50,7 @@ class SqliteFile:
 
         Raises:
             ConfigurationError: Its folder does not exist, or the path is a folder.
+            StoreUnavailable: The system does not let us.
         """
         if self.path is None:
             return
@@ -62,7 +64,10 @@ class SqliteFile:
                 "Create it, or name another place for the database"
             )
         if not self.path.exists():
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, _MODE))
+            try:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, _MODE))
+            except OSError as exc:
+                raise no_file(exc, self.path) from exc
 
     def connect(self) -> sa.Connection:
         """Open it; the journal mode is left as it is."""
@@ -83,9 +88,16 @@ class SqliteFile:
         connection.engine.dispose()
 
     @contextlib.contextmanager
-    def transaction(self, connection: sa.Connection, *, write: bool) -> Iterator[None]:
-        """A transaction: committed at the end, rolled back when its body or the commit raises."""
-        self._begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+    def writing(self, connection: sa.Connection) -> Iterator[None]:
+        """A transaction that has the write lock from its begin; committed, or rolled back when anything raises."""
+        self._begin = "BEGIN IMMEDIATE"
+        with connection.begin():
+            yield
+
+    @contextlib.contextmanager
+    def reading(self, connection: sa.Connection) -> Iterator[None]:
+        """A transaction that sees one state of the database and waits for no writer."""
+        self._begin = "BEGIN"
         with connection.begin():
             yield
 

@@ -4,7 +4,6 @@ Parameters are named after the columns, those that only choose a row with `the_`
 Must not know: when they are run.
 """
 
-from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -47,7 +46,6 @@ class Statements:
         self._lookups: dict[int, Prepared] = {}
         self.update_session = self._prepare(_update_session())
         self.heartbeat = self._prepare(_heartbeat())
-        self.read_crawl = self._prepare(_read_crawl())
         self.update_crawl = self._prepare(_update_crawl())
         self.update_count = self._prepare(_update_count())
         self.insert_journal = self._prepare(sa.insert(t.journal))
@@ -82,14 +80,23 @@ class Statements:
         return self._lookups[size], size
 
 
-@lru_cache(maxsize=8)
+_PREPARED: Final[dict[tuple[str, str], Statements]] = {}
+
+
 def statements(dialect: sa.Dialect) -> Statements:
-    """The statements for a dialect, prepared at the first call."""
-    return Statements(dialect)
+    """The statements for a dialect, prepared at the first call for its driver (some 10 ms), then shared."""
+    key = (dialect.name, dialect.driver)
+    found = _PREPARED.get(key)
+    if found is None:
+        found = _PREPARED[key] = Statements(dialect)
+    return found
 
 
 def _update_session() -> Any:
+    """Answers (cancel wish, crawl id, the crawl's mark, whether the crawl has skipped items)."""
     c = t.session.c
+    mark = sa.select(t.crawl.c.mark).where(t.crawl.c.id == c.crawl_id).correlate(t.session)
+    skips = sa.exists().where(t.skipped.c.crawl_id == c.crawl_id).correlate(t.session)
     values = _set(
         c.state,
         c.seq,
@@ -105,7 +112,9 @@ def _update_session() -> Any:
         c.updated_at,
         c.ended_at,
     )
-    first_message = sa.case((c.message != sa.literal_column("''"), c.message), else_=_the(c.message))
+    first_message = sa.case(
+        (c.message != sa.literal_column("''"), c.message), else_=_the(c.message)
+    )
     given_up = sa.case((_the(c.ended_at).is_(None), c.owner), else_=sa.null())
     return (
         sa.update(t.session)
@@ -116,7 +125,7 @@ def _update_session() -> Any:
             revision=c.revision + sa.literal_column("1"),
         )
         .where(c.session_id == _the(c.session_id), c.fence == _the(c.fence), c.ended_at.is_(None))
-        .returning(c.cancel_wish, c.crawl_id)
+        .returning(c.cancel_wish, c.crawl_id, mark.scalar_subquery(), sa.case((skips, 1), else_=0))
     )
 
 
@@ -127,13 +136,6 @@ def _heartbeat() -> Any:
         .values(_set(c.lease_until))
         .where(c.session_id == _the(c.session_id), c.fence == _the(c.fence), c.ended_at.is_(None))
         .returning(c.cancel_wish)
-    )
-
-
-def _read_crawl() -> Any:
-    skips = sa.exists().where(t.skipped.c.crawl_id == t.crawl.c.id).correlate(t.crawl)
-    return sa.select(t.crawl.c.mark, sa.case((skips, 1), else_=0)).where(
-        t.crawl.c.id == _the(t.crawl.c.id)
     )
 
 
@@ -181,12 +183,12 @@ def _upsert_bookmark(dialect: sa.Dialect) -> Any:
     )
     old, new = t.bookmark.c, put.excluded
     richer = new["richness"] > old["richness"]
-    values = {name: sa.case((richer, new[name]), else_=old[name]) for name in _CONTENT}
+    values: dict[str, Any] = {
+        name: sa.case((richer, new[name]), else_=old[name]) for name in _CONTENT
+    }
     values["result"] = sa.func.coalesce(old["result"], new["result"])
     news = sa.or_(richer, sa.and_(old["result"].is_(None), new["result"].is_not(None)))
-    return put.on_conflict_do_update(
-        index_elements=["user_id", "item_id"], set_=values, where=news
-    )
+    return put.on_conflict_do_update(index_elements=["user_id", "item_id"], set_=values, where=news)
 
 
 def _enrich_bookmark() -> Any:
@@ -240,7 +242,8 @@ def _upsert_closed(dialect: sa.Dialect) -> Any:
 def _lookup(size: int) -> Any:
     """Rows (key, stored, walk, position, session, skipped); a key may have two rows, or none."""
     keys = [sa.bindparam(f"key_{n}", type_=t.listing.c.item_key.type) for n in range(size)]
-    zero, one = sa.literal_column("0"), sa.literal_column("1")
+    zero: Any = sa.literal_column("0")
+    one: Any = sa.literal_column("1")
     b, m, s = t.bookmark.c, t.listing.c, t.skipped.c
     user, source = _the(t.crawl.c.user_id), _the(t.crawl.c.source)
     crawl_id = (

@@ -5,6 +5,7 @@ carried out by a runner.
 Must not know: SQL, threads, what a session does.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,10 +55,11 @@ class SqlStore:
         Raises:
             ConfigurationError: No such database or driver is known.
         """
-        self._engine: "AsyncEngine | None" = None
+        self._engine: AsyncEngine | None = None
         self._file: SqliteFile | None = None
         self._thread: ThreadRunner | None = None
         self._opened = False
+        self._opening = asyncio.Lock()
         self._runner: Runner
         if not isinstance(database, (str, Path, sa.URL)):
             self._engine = database
@@ -94,11 +96,15 @@ class SqlStore:
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date where that is allowed; see `Store.open`. Twice is harmless."""
-        if self._opened:
-            return
+        async with self._opening:
+            if not self._opened:
+                await self._open()
+
+    async def _open(self) -> None:
         if self._file is not None:
+            if not self._migrate and self._file.path is not None and not self._file.path.exists():
+                raise schema.not_current()
             self._file.prepare()
-        self._opened = True
         try:
             if not await self._runner.read(schema.is_current):
                 await self._bring_up()
@@ -107,6 +113,7 @@ class SqlStore:
         except BaseException:
             await self.close()
             raise
+        self._opened = True
 
     async def _bring_up(self) -> None:
         if self._migrate:
@@ -255,9 +262,7 @@ class SqlStore:
         """Number of stored bookmarks."""
         return await self._run.read(reads.count_bookmarks, user_id)
 
-    async def skipped(
-        self, *, user_id: str | None = None, limit: int = 1000
-    ) -> list[SkippedRow]:
+    async def skipped(self, *, user_id: str | None = None, limit: int = 1000) -> list[SkippedRow]:
         """Skipped items, oldest first."""
         return await self._run.read(reads.skipped, user_id, limit)
 
@@ -297,7 +302,7 @@ def _engine_for(url: sa.URL) -> "AsyncEngine":
 
 def _create_engine(url: sa.URL, **options: Any) -> "AsyncEngine":
     try:
-        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - needs greenlet
+        from sqlalchemy.ext.asyncio import create_async_engine  # needs greenlet
 
         return create_async_engine(url, hide_parameters=True, **options)
     except ImportError as exc:

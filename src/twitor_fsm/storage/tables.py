@@ -53,7 +53,9 @@ class AnyText(sa.types.TypeDecorator[str]):
         return None if value is None else text.decode(value)
 
 
-_BigKey: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite: an alias of the rowid
+_BigKey: Final = sa.BigInteger().with_variant(
+    sa.Integer(), "sqlite"
+)  # SQLite: an alias of the rowid
 
 metadata: Final = sa.MetaData(
     naming_convention={
@@ -206,7 +208,7 @@ version: Final = sa.Table(  # written by alembic too; not of `metadata`, alembic
 )
 
 
-def include_name(name: str | None, type_: str, parent_names: Any = None) -> bool:
+def include_name(name: str | None, type_: str, _parent_names: Any = None) -> bool:
     """For a host app's alembic `env.py`: leaves our tables out of its autogenerate.
 
     Pass it as `context.configure(..., include_name=include_name)`; without it, autogenerate would drop them.

@@ -54,18 +54,19 @@ def commit(connection: sa.Connection, batch: Batch) -> str | None:
         RowsRefused: An item's row was refused; roll back and run `trial`.
     """
     do = statements(connection.dialect)
-    wish, crawl_id = _update_session(connection, do, batch)
+    before = _update_session(connection, do, batch)
+    crawl_id = before.crawl_id
     do.insert_journal.run_many(
         connection, (journal_columns(batch.session_id, row) for row in batch.journal)
     )
     if batch.mark is not None or batch.new or batch.known or batch.skips or batch.listed:
-        _write_crawl(connection, do, batch, crawl_id)
+        _write_crawl(connection, do, batch, before)
     do.mark_due.run_many(
         connection,
         ({"the_crawl_id": crawl_id, "the_item_key": k, "new_due": True} for k in batch.due),
     )
     do.upsert_closed.run_many(connection, (attrs.asdict(c) for c in batch.closed))
-    return wish
+    return before.wish
 
 
 def trial(connection: sa.Connection, batch: Batch, cause: BaseException) -> None:
@@ -76,7 +77,7 @@ def trial(connection: sa.Connection, batch: Batch, cause: BaseException) -> None
         StoreError: None is refused alone; `cause` says what the whole batch was refused for.
     """
     do = statements(connection.dialect)
-    _, crawl_id = _update_session(connection, do, batch)
+    crawl_id = _update_session(connection, do, batch).crawl_id
     refused: dict[str, Refusal] = {}
     for key, part in _parts(batch):
         try:
@@ -116,9 +117,24 @@ def _parts(batch: Batch) -> Iterator[tuple[str, Batch]]:
         yield skip.skip.key, attrs.evolve(bare, skips=(skip,))
 
 
-def _update_session(
-    connection: sa.Connection, do: Statements, batch: Batch
-) -> tuple[str | None, int]:
+@attrs.frozen
+class _Before:
+    """What the first statement of a transaction finds out.
+
+    Attributes:
+        wish: Reason of a cancel that somebody asked for.
+        crawl_id: The crawl's row.
+        mark: Where the crawl stood.
+        has_skips: Whether it keeps any skipped items.
+    """
+
+    wish: str | None
+    crawl_id: int
+    mark: str
+    has_skips: bool
+
+
+def _update_session(connection: sa.Connection, do: Statements, batch: Batch) -> _Before:
     values = {f"new_{name}": value for name, value in value_columns(batch.value).items()}
     values |= {
         "the_session_id": batch.session_id,
@@ -131,20 +147,18 @@ def _update_session(
         "new_lease_until": batch.now if batch.final else batch.lease_until,
         "new_updated_at": batch.now,
     }
-    row = do.update_session.run(connection, values).first()
+    row: Any = do.update_session.run(connection, values).first()
     if row is None:
         raise LeaseLost(batch.session_id)
-    wish, crawl_id = row
-    return None if wish is None else decode(wish), crawl_id
+    wish, crawl_id, mark, has_skips = row
+    return _Before(None if wish is None else decode(wish), crawl_id, mark, bool(has_skips))
 
 
-def _write_crawl(
-    connection: sa.Connection, do: Statements, batch: Batch, crawl_id: int
-) -> None:
-    text, has_skips = do.read_crawl.run(connection, {"the_id": crawl_id}).one()
-    _void_abandoned(connection, crawl_id, mark_from(text), batch)
+def _write_crawl(connection: sa.Connection, do: Statements, batch: Batch, before: _Before) -> None:
+    crawl_id = before.crawl_id
+    _void_abandoned(connection, crawl_id, mark_from(before.mark), batch)
     try:
-        _write_items(connection, do, batch, crawl_id, has_skips=bool(has_skips))
+        _write_items(connection, do, batch, crawl_id, has_skips=before.has_skips)
     except Exception as exc:
         if refusal(exc) is None:
             raise
@@ -164,9 +178,7 @@ def _write_crawl(
         do.update_count.run(connection, values)
 
 
-def _void_abandoned(
-    connection: sa.Connection, crawl_id: int, before: Mark, batch: Batch
-) -> None:
+def _void_abandoned(connection: sa.Connection, crawl_id: int, before: Mark, batch: Batch) -> None:
     """Another walk has begun and the one under way never reached its end: its places say nothing."""
     if batch.mark is None or not before.under_way or before.walk == batch.mark.walk:
         return

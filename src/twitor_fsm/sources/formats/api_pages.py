@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ...errors import SourceUnavailable
 from ..base import InvalidRaw, Item
-from ..x_decode import decode_element, decode_page, invalid
+from ..x_decode import decode_element, decode_page
+from ..x_items import invalid
 
 __all__ = ["ApiPages"]
 

@@ -12,17 +12,17 @@ __all__ = ["Format"]
 
 
 class Format(Protocol):
-    """One kind of element and how its bookmarks are read.
-
-    Attributes:
-        word: Names it in cursors: lower-case letters and underscores, never changed.
-        title: What to call it in messages.
-    """
+    """One kind of element and how its bookmarks are read."""
 
     @property
-    def word(self) -> str: ...
+    def word(self) -> str:
+        """Names it in cursors: lower-case letters and underscores, never changed."""
+        ...
+
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What to call it in messages."""
+        ...
 
     def recognises(self, members: Mapping[str, bytes]) -> bool:
         """Whether an object with these members (JSON texts by name) is an element of this format.

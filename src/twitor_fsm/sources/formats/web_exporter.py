@@ -6,13 +6,13 @@ understood; with "include all metadata" a record has X's web object too, which s
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from ..base import InvalidRaw, Item
-from ..x_decode import MAX_ITEM_BYTES, as_text, invalid, is_id, utc
+from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, utc
 
 __all__ = ["WebExporter"]
 
@@ -97,7 +97,7 @@ def _created_at(record: _Record) -> str | None:
     said = legacy.get("created_at") if isinstance(legacy, dict) else None
     if isinstance(said, str):
         try:
-            return utc(datetime.strptime(said, _WEB_DATE).isoformat())
+            return utc(datetime.strptime(said, _WEB_DATE).astimezone(UTC).isoformat())
         except ValueError:
             pass
     if not isinstance(record.created_at, str):

@@ -1,0 +1,94 @@
+"""The examples and the documentation's snippets run as they are."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """A script, with warnings as errors."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "json_pages.py",
+            [
+                "first: completed, 49 stored, 0 known, 1 skipped, 1 retried",
+                "second: completed, 0 stored, 19 known, 1 skipped, 0 retried",
+            ],
+        ),
+        ("http_handler.py", ["completed: 100 stored, 2 retried", "100 bookmarks have a label"]),
+        (
+            "fastapi_host.py",
+            ["6 pages, last event SessionEnded", "completed: 300 stored, 300 read back"],
+        ),
+    ],
+)
+def test_an_example_says_what_it_should(name: str, lines: list[str]) -> None:
+    done = run(f"examples/{name}")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == lines
+
+
+def blocks(path: str, language: str) -> list[str]:
+    """Fenced code of a page."""
+    text = (ROOT / path).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_readmes_first_example_prints_what_it_shows() -> None:
+    code, shown = blocks("README.md", "python")[0], blocks("README.md", "text")[0]
+
+    done = run("-c", code)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == shown
+
+
+def test_the_quickstart_is_the_readmes_example() -> None:
+    code = blocks("README.md", "python")[0]
+    script = (ROOT / "examples" / "quickstart.py").read_text()
+
+    body = code.partition("async def main")[2].partition("asyncio.run")[0].strip()
+    assert body in script
+
+
+async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) -> None:
+    import twitor_fsm
+    from twitor_fsm.simulator import Simulator
+
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {name: getattr(twitor_fsm, name) for name in twitor_fsm.__all__}
+    for code in blocks("docs/embedding.md", "python"):
+        exec(compile(code, "docs/embedding.md", "exec"), names)
+
+    async with Simulator(120, user_id="42") as sim:
+        source = twitor_fsm.XBookmarks(sim.token, base_url=sim.base_url)
+        await names["hold_for_a_while"](source)
+        async with twitor_fsm.CrawlEngine("watched.db") as engine:
+            await names["watch"](engine, source)
+        async with twitor_fsm.CrawlEngine("step.db") as engine:
+            assert await names["one_step"](engine, source) is None
+        async with twitor_fsm.CrawlEngine("handled.db") as engine:
+            await names["crawl_with_handler"](engine, source)
+            results = [bookmark.result async for bookmark in engine.bookmarks("42")]
+            assert len(results) == 120
+            assert {'{"label":"long"}', '{"label":"short"}'} >= set(results)
+        await source.aclose()

@@ -1,0 +1,621 @@
+"""Files of bookmarks: every format, in pieces, resumed anywhere, damaged, changed, unknown."""
+
+import asyncio
+import json
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from twitor_fsm.errors import ConfigurationError, CursorRefused, UnreadableFile
+from twitor_fsm.simulator import Simulator
+from twitor_fsm.sources import file_reader
+from twitor_fsm.sources.base import End, InvalidRaw, Item, ItemKind, Page, Source
+from twitor_fsm.sources.files import FileBookmarks
+from twitor_fsm.sources.json_split import NotJson, Shape, Splitter, split_array, split_object
+from twitor_fsm.sources.x_api import XBookmarks
+
+BOM = b"\xef\xbb\xbf"
+
+
+def record(number: int, **more: Any) -> dict[str, Any]:
+    """One record as twitter-web-exporter writes it."""
+    return {
+        "id": str(10**18 + number),
+        "created_at": "2024-05-01 12:34:56 +08:00",
+        "full_text": f'text {number} \u2028 [{{"\\',
+        "media": [],
+        "screen_name": "ada",
+        "name": "Ada L",
+        "profile_image_url": "https://pbs.twimg.com/x.jpg",
+        "user_id": "7",
+        "in_reply_to": None,
+        "retweeted_status": None,
+        "quoted_status": None,
+        "favorite_count": 5,
+        "bookmarked": True,
+        "url": "https://twitter.com/ada/status/1",
+        **more,
+    }
+
+
+def api_page(first: int, count: int, **more: Any) -> dict[str, Any]:
+    return {
+        "data": [
+            {"id": str(first + n), "text": f"t{first + n}", "author_id": "7"} for n in range(count)
+        ],
+        "includes": {"users": [{"id": "7", "username": "ada", "name": "Ada L"}]},
+        "meta": {"result_count": count, "next_token": "x"},
+        **more,
+    }
+
+
+def text(value: Any, **options: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, **options).encode()
+
+
+async def pages(path: Path, **options: Any) -> list[Page]:
+    found: list[Page] = []
+    async with FileBookmarks(path, **options) as source:
+        cursor: str | None = None
+        while True:
+            found.append(await source.fetch("1", cursor, None))
+            cursor = found[-1].next_cursor
+            if cursor is None:
+                return found
+
+
+async def items(path: Path, **options: Any) -> list[Item | InvalidRaw]:
+    return [item for page in await pages(path, **options) for item in page.items]
+
+
+def write(tmp_path: Path, content: bytes, name: str = "bookmarks.txt") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+# -- formats ------------------------------------------------------------------------------------
+
+PAGES = [api_page(1, 3), api_page(4, 0), api_page(4, 2)]
+RECORDS = [record(n) for n in range(5)]
+WAYS: dict[str, tuple[bytes, int]] = {
+    "one page": (text(PAGES[0]), 3),
+    "one page, indented, BOM": (BOM + b"\n  " + text(PAGES[0], indent=2) + b"\n", 3),
+    "array of pages": (text(PAGES), 5),
+    "array of pages, indented": (text(PAGES, indent=4), 5),
+    "JSON Lines of pages": (b"\n".join(map(text, PAGES)) + b"\n", 5),
+    "JSON Lines with CR LF, BOM, empty lines": (BOM + b"\r\n\r\n".join(map(text, PAGES)), 5),
+    "pages one behind the other": (b"".join(map(text, PAGES)), 5),
+    "page without meta": (text([{"data": PAGES[0]["data"]}]), 3),
+    "page without bookmarks": (text({"meta": {"result_count": 0}}), 0),
+    "records": (text(RECORDS), 5),
+    "records, indented, BOM, spaces": (BOM + b" \t\r\n" + text(RECORDS, indent=2) + b"  ", 5),
+    "record a line": (b"\n".join(map(text, RECORDS)), 5),
+    "empty array": (b"[]", 0),
+    "empty array, BOM": (BOM + b" [ ] \n", 0),
+    "much space in front": (b" " * 10_000 + text(RECORDS), 5),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("page_size", [1, 2, 1000])
+async def test_each_way_to_write_bookmarks_is_read(
+    tmp_path: Path, way: str, page_size: int
+) -> None:
+    content, count = WAYS[way]
+    found = await pages(write(tmp_path, content), page_size=page_size)
+    keys = [item.key for page in found for item in page.items]
+    expected = [r["id"] for r in RECORDS] if "record" in way or "space in" in way else list("12345")
+    assert keys == expected[:count]
+    assert all(len(page.items) <= page_size for page in found)
+    assert [page.end for page in found] == [End.MORE] * (len(found) - 1) + [End.VERIFIED]
+    assert all(
+        isinstance(item, Item) and item.author_username == "ada"
+        for page in found
+        for item in page.items
+    ) or (way == "page without meta")
+
+
+async def test_a_file_is_a_source(tmp_path: Path) -> None:
+    source = FileBookmarks(write(tmp_path, b"[]", "my file\n.json"))
+    assert isinstance(source, Source)
+    assert source.name.startswith("file:my_file_.json@")
+    assert (source.service, source.endpoint, source.page_sizes, source.price_usd) == (
+        "file",
+        "bookmarks",
+        (),
+        0.0,
+    )
+    await source.aclose()
+    await source.aclose()
+
+
+async def test_a_record_of_the_exporter_is_decoded(tmp_path: Path) -> None:
+    (item,) = await items(write(tmp_path, text([record(1)])))
+    assert isinstance(item, Item)
+    assert item.text == 'text 1 \u2028 [{"\\'
+    assert (item.author_id, item.author_username, item.author_name) == ("7", "ada", "Ada L")
+    assert item.created_at == "2024-05-01T04:34:56.000Z"
+    assert json.loads(item.raw) == record(1)
+
+
+@pytest.mark.parametrize(
+    ("said", "metadata", "expected"),
+    [
+        ("2024-05-01T12:34:56Z", None, "2024-05-01T12:34:56.000Z"),
+        ("2024-05-01 12:34:56 +0800", None, "2024-05-01T04:34:56.000Z"),
+        ("2024-05-01 12:34:56", None, None),
+        ("1.5.2024", None, None),
+        (5, None, None),
+        (
+            "1.5.2024",
+            {"legacy": {"created_at": "Wed May 01 04:34:56 +0000 2024"}},
+            "2024-05-01T04:34:56.000Z",
+        ),
+        ("x", {"legacy": {"created_at": "Wed"}}, None),
+        ("x", {"legacy": 5}, None),
+    ],
+)
+async def test_the_exporters_date_is_certain_or_unknown(
+    tmp_path: Path, said: Any, metadata: Any, expected: str | None
+) -> None:
+    (item,) = await items(write(tmp_path, text([record(1, created_at=said, metadata=metadata)])))
+    assert isinstance(item, Item)
+    assert item.created_at == expected
+
+
+async def test_a_bad_element_costs_itself(tmp_path: Path) -> None:
+    records = [record(0), None, record(1, id=5), record(2, full_text=None), 7, "x", record(3)]
+    found = await items(write(tmp_path, text(records)))
+    assert [isinstance(item, Item) for item in found] == [True, *[False] * 5, True]
+    mixed = [
+        api_page(1, 1),
+        {"title": "Unauthorized", "status": 401},
+        {"errors": [{}]},
+        api_page(2, 1),
+    ]
+    found = await items(write(tmp_path, text(mixed)))
+    assert [isinstance(item, Item) for item in found] == [True, False, False, True]
+
+
+async def test_partial_errors_of_a_saved_page_are_tombstones(tmp_path: Path) -> None:
+    error = {"resource_type": "tweet", "resource_id": "9", "parameter": "id"}
+    found = await items(write(tmp_path, text(api_page(1, 1, errors=[error]))))
+    assert [(item.key, item.kind) for item in found if isinstance(item, Item)] == [
+        ("1", ItemKind.POST),
+        ("9", ItemKind.TOMBSTONE),
+    ]
+
+
+async def test_every_element_is_found_again_by_its_raw(tmp_path: Path) -> None:
+    contents = [RECORDS, PAGES, [record(0), None, record(1, id=5)], [api_page(1, 2), {"x": 1}]]
+    for content in contents:
+        path = write(tmp_path, text(content))
+        source = FileBookmarks(path)
+        for item in await items(path):
+            again = source.decode(item.raw)
+            assert type(again) is type(item)
+            assert again.key == item.key
+            if isinstance(item, Item):
+                assert again == item
+
+
+async def test_what_the_api_gave_reads_the_same_from_a_file(tmp_path: Path) -> None:
+    saved: list[bytes] = []
+    told: list[Item | InvalidRaw] = []
+    async with (
+        Simulator(bookmarks=120, seed=4) as sim,
+        XBookmarks(sim.token, base_url=sim.base_url) as x,
+    ):
+        cursor = None
+        while True:
+            answer, _ = await x._ask(
+                sim.user_id,
+                f"/2/users/{sim.user_id}/bookmarks",
+                {**x._parameters, **({"pagination_token": cursor} if cursor else {})},
+                cursor_sent=bool(cursor),
+            )
+            saved.append(answer.body)
+            page = x._page(answer, 1)
+            told += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    assert await items(write(tmp_path, b"\n".join(saved))) == told
+    assert await items(write(tmp_path, b"[" + b",".join(saved) + b"]")) == told
+
+
+# -- resuming -------------------------------------------------------------------------------------
+
+
+async def resumed_everywhere(path: Path, page_size: int) -> None:
+    whole = await items(path)
+    got: list[Item | InvalidRaw] = []
+    cursor: str | None = None
+    while True:
+        async with FileBookmarks(path, page_size=page_size) as fresh:
+            page = await fresh.fetch("1", cursor, None)
+            assert await fresh.fetch("1", cursor, None) == page
+        got += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert got == whole
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("page_size", [1, 2])
+async def test_a_new_process_goes_on_where_the_old_one_ended(
+    tmp_path: Path, way: str, page_size: int
+) -> None:
+    await resumed_everywhere(write(tmp_path, WAYS[way][0]), page_size)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6),
+    page_size=st.integers(1, 7),
+    indent=st.none() | st.integers(0, 3),
+    lines=st.booleans(),
+    piece=st.sampled_from([1, 7, 64, 262_144]),
+)
+def test_any_file_resumes_anywhere(
+    tmp_path: Path,
+    sizes: list[int],
+    page_size: int,
+    indent: int | None,
+    lines: bool,
+    piece: int,
+) -> None:
+    values = [api_page(10 * place + 1, size) for place, size in enumerate(sizes)]
+    parts = [text(value, indent=indent) for value in values]
+    path = write(tmp_path, b"\n".join(parts) if lines else b"[" + b" ,\n".join(parts) + b"]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_reader, "_PIECE_BYTES", piece)
+        asyncio.run(resumed_everywhere(path, page_size))
+
+
+async def test_resuming_does_not_read_what_stands_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_reader, "_PIECE_BYTES", 4096)
+    path = write(tmp_path, text([record(n) for n in range(2000)]))
+    async with FileBookmarks(path, page_size=1900) as source:
+        cursor = (await source.fetch("1", None, None)).next_cursor
+    given: list[int] = []
+    feed = Splitter.feed
+
+    def counting(self: Splitter, piece: bytes, *, is_last: bool = False) -> None:
+        given.append(len(piece))
+        feed(self, piece, is_last=is_last)
+
+    monkeypatch.setattr(Splitter, "feed", counting)
+    async with FileBookmarks(path, page_size=10) as source:
+        await source.fetch("1", cursor, None)
+    assert sum(given) <= 3 * 4096
+
+
+async def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path, text(RECORDS))
+    async with FileBookmarks(path, page_size=2) as source:
+        cursor = (await source.fetch("1", None, None)).next_cursor
+        path.write_bytes(text([record(9), *RECORDS]))
+        with pytest.raises(CursorRefused):
+            await source.fetch("1", cursor, None)
+        assert len((await source.fetch("1", None, 100)).items) == 6
+    async with FileBookmarks(path) as fresh:
+        with pytest.raises(CursorRefused):
+            await fresh.fetch("1", cursor, None)
+
+
+async def test_a_replaced_file_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path, text(RECORDS))
+    async with FileBookmarks(path, page_size=2) as source:
+        cursor = (await source.fetch("1", None, None)).next_cursor
+        was = path.stat()
+        other = write(tmp_path, text(RECORDS[::-1]), "other")
+        os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
+        other.replace(path)
+        with pytest.raises(CursorRefused):
+            await source.fetch("1", cursor, None)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "1.0.array.web_exporter.5.0", "1." + "0" * 16 + ".array.none.5.0"]
+)
+async def test_a_foreign_cursor_is_refused(tmp_path: Path, cursor: str) -> None:
+    async with FileBookmarks(write(tmp_path, text(RECORDS))) as source:
+        with pytest.raises(CursorRefused):
+            await source.fetch("1", cursor, None)
+
+
+def test_the_name_stands_for_the_content(tmp_path: Path) -> None:
+    first = write(tmp_path, text(RECORDS), "b.json")
+    (tmp_path / "copy").mkdir()
+    copy = write(tmp_path / "copy", text(RECORDS), "b.json")
+    assert FileBookmarks(first).name == FileBookmarks(copy).name
+    assert (
+        FileBookmarks(write(tmp_path, text(RECORDS[1:]), "b.json")).name != FileBookmarks(copy).name
+    )
+    assert FileBookmarks(tmp_path / "missing.json").name == "file:missing.json"
+    assert len(FileBookmarks(tmp_path / ("ü" * 120)).name) <= 200
+
+
+async def test_a_cancelled_fetch_leaves_the_source_usable(tmp_path: Path) -> None:
+    path = write(tmp_path, text([record(n) for n in range(500)]))
+    async with FileBookmarks(path, page_size=100) as source:
+        first = await source.fetch("1", None, None)
+        task = asyncio.create_task(source.fetch("1", first.next_cursor, None))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        second = await source.fetch("1", first.next_cursor, None)
+    assert [item.key for item in second.items] == [record(n)["id"] for n in range(100, 200)]
+
+
+# -- damage, and what is no file of bookmarks ------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 30, 600, 900])
+@pytest.mark.parametrize("as_pages", [True, False])
+async def test_what_stands_before_a_break_is_delivered(
+    tmp_path: Path, cut: int, as_pages: bool
+) -> None:
+    content = text([api_page(n, 1) for n in range(1, 9)] if as_pages else RECORDS)[:-cut]
+    path = write(tmp_path, content)
+    got: list[str] = []
+    async with FileBookmarks(path, page_size=3) as source:
+        cursor: str | None = None
+
+        async def read_on() -> None:
+            nonlocal cursor
+            while True:
+                page = await source.fetch("1", cursor, None)
+                assert page.end is End.MORE
+                got.extend(item.key for item in page.items)
+                cursor = page.next_cursor
+
+        with pytest.raises(UnreadableFile) as caught:
+            await read_on()
+        with pytest.raises(UnreadableFile):
+            await source.fetch("1", cursor, None)
+    whole = [str(n) for n in range(1, 9)] if as_pages else [r["id"] for r in RECORDS]
+    assert 0 < len(got) <= len(whole)
+    assert got == whole[: len(got)]
+    assert f"at byte {len(content)}" in str(caught.value)
+    assert "stays" in str(caught.value)
+    async with FileBookmarks(path) as fresh:
+        with pytest.raises(UnreadableFile):
+            await fresh.fetch("1", cursor, None)
+
+
+async def test_damage_in_the_middle_names_its_byte(tmp_path: Path) -> None:
+    good = text(record(1))
+    content = b"[" + good + b",\n" + good[:-1] + b"],\n" + good + b"]"
+    path = write(tmp_path, content)
+    async with FileBookmarks(path) as source:
+        page = await source.fetch("1", None, None)
+        assert len(page.items) == 1
+        for _ in range(2):
+            with pytest.raises(UnreadableFile, match=f"at byte {len(good) * 2 + 2}"):
+                await source.fetch("1", page.next_cursor, None)
+
+
+DEXIE = {
+    "formatName": "dexie",
+    "formatVersion": 1,
+    "data": {"databaseName": "twitter-web-exporter"},
+}
+UNKNOWN: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "it is empty"),
+    "only space": (b" \n\t" * 5000, "it is empty"),
+    "database export": (text(DEXIE), "database export"),
+    "zip": (b"PK\x03\x04rest", "zip archive"),
+    "gzip": (b"\x1f\x8b\x08rest", "gzip"),
+    "sqlite": (b"SQLite format 3\x00", "SQLite"),
+    "web page": (b"<!DOCTYPE html>", "web page"),
+    "CSV": (BOM + b'"id","created_at","full_text"\n', "CSV"),
+    "CSV, plain": (b"id,created_at\n", "CSV"),
+    "archive": (b"window.YTD.like.part0 = [", "archive"),
+    "UTF-16": ("\ufeff[]".encode("utf-16-le"), "UTF-16"),
+    "prose": (b"hello world, this is it", '"hello world, thi"'),
+    "binary": (b"\x00\x01\x02\xff", "the bytes 00 01 02 ff"),
+    "numbers": (b"[1,2,3]", "no objects"),
+    "nested arrays": (b"[[{}]]", "no objects"),
+    "other objects": (text([{"foo": 1, "b\x1bar": 2}]), "foo, b?ar"),
+    "empty object": (b"{}", "its first object is empty"),
+    "bare posts": (text([{"id": "1", "text": "private words"}]), "id, text"),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+async def test_an_unknown_file_is_told_what_was_seen_and_what_is_understood(
+    tmp_path: Path, kind: str
+) -> None:
+    content, seen = UNKNOWN[kind]
+    with pytest.raises(UnreadableFile) as caught:
+        await items(write(tmp_path, content))
+    message = str(caught.value)
+    assert seen in message
+    assert "twitter-web-exporter" in message
+    assert "X API v2" in message
+    assert "private" not in message
+    assert message.isprintable()
+
+
+async def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match="No such file"):
+        await items(tmp_path / "missing")
+    with pytest.raises(UnreadableFile, match="Is a directory"):
+        await items(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnreadableFile, match="no regular file"):
+        await items(tmp_path / "pipe")
+
+
+async def test_a_file_that_vanishes_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, text(RECORDS))
+    async with FileBookmarks(path, page_size=2) as source:
+        cursor = (await source.fetch("1", None, None)).next_cursor
+        path.unlink()
+        with pytest.raises(UnreadableFile, match="No such file"):
+            await source.fetch("1", cursor, None)
+
+
+async def test_an_element_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_reader, "MAX_ELEMENT_BYTES", 1 << 20)
+    path = write(tmp_path, b"[" + text(record(0)) + b',{"id":"' + b"x" * (3 << 20))
+    async with FileBookmarks(path) as source:
+        page = await source.fetch("1", None, None)
+        assert len(page.items) == 1
+        with pytest.raises(UnreadableFile, match="more than 1048576 bytes"):
+            await source.fetch("1", page.next_cursor, None)
+
+
+@pytest.mark.parametrize("page_size", [0, -1, 10_001])
+def test_a_page_size_that_cannot_work_is_refused(tmp_path: Path, page_size: int) -> None:
+    with pytest.raises(ConfigurationError):
+        FileBookmarks(tmp_path, page_size=page_size)
+
+
+# -- size ---------------------------------------------------------------------------------------------
+
+
+async def test_200_000_records_on_one_line_take_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.json"
+    line = text(record(0)).decode()
+    with path.open("w") as file:
+        for number in range(200_000):
+            file.write(
+                ("," if number else "[") + line.replace("1000000000000000000", str(number + 1))
+            )
+        file.write("]")
+    count = 0
+    async with FileBookmarks(path) as source:
+        cursor: str | None = None
+        page = await source.fetch("1", cursor, None)
+        tracemalloc.start()
+        try:
+            for _ in range(100):  # tracing makes it slow: a part of the way says it
+                page = await source.fetch("1", page.next_cursor, None)
+                count += len(page.items)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        while page.next_cursor is not None:
+            page = await source.fetch("1", page.next_cursor, None)
+            count += len(page.items)
+    assert count == 200_000 - 200
+    assert path.stat().st_size > 70_000_000
+    assert peak < 4_000_000
+
+
+# -- cutting JSON -------------------------------------------------------------------------------------
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=6)
+    | st.sampled_from(['"', "\\", "[{", "}]"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=15,
+)
+
+
+def pieces(content: bytes, size: int) -> Iterator[bytes]:
+    return (content[at : at + size] for at in range(0, len(content), size))
+
+
+@given(
+    elements=st.lists(values, max_size=6),
+    size=st.integers(1, 40),
+    indent=st.none() | st.integers(0, 2),
+    is_array=st.booleans(),
+)
+def test_values_are_cut_as_a_decoder_would(
+    elements: list[Any], size: int, indent: int | None, is_array: bool
+) -> None:
+    texts = [json.dumps(element, indent=indent).encode() for element in elements]
+    content = b"[" + b",".join(texts) + b"]" if is_array else b"\n".join(texts)
+    splitter = Splitter(Shape.ARRAY if is_array else Shape.SEQUENCE)
+    found: list[bytes] = []
+    ends: list[int] = []
+    for piece in [*pieces(content, size), b""]:
+        splitter.feed(piece, is_last=not piece)
+        while (value := splitter.take()) is not None:
+            found.append(value)
+            ends.append(splitter.position)
+    assert splitter.is_ended
+    assert [json.loads(value) for value in found] == elements
+    for count, end in enumerate(ends, 1):
+        rest = Splitter(splitter.shape, end, within=True)
+        rest.feed(content[end:], is_last=True)
+        assert list(iter(rest.take, None)) == found[count:]
+    if is_array:
+        assert split_array(content) == found
+
+
+@given(members=st.dictionaries(st.text(max_size=5), values, max_size=5))
+def test_members_are_cut_as_a_decoder_would(members: dict[str, Any]) -> None:
+    found = split_object(json.dumps(members, indent=1).encode())
+    assert {name: json.loads(value) for name, value in found.items()} == members
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[",
+        b"[1",
+        b"[1,",
+        b"[1,]",
+        b"[,1]",
+        b"[1 2]",
+        b"[1]]",
+        b"[1] 2",
+        b'["a]',
+        b"[{]}]",
+        b"{}",
+        b"1",
+        b"[:]",
+    ],
+)
+def test_what_is_no_array_is_not_cut(content: bytes) -> None:
+    with pytest.raises(NotJson):
+        split_array(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b'{"a"',
+        b'{"a":',
+        b'{"a":1',
+        b'{"a":1,}',
+        b"{a:1}",
+        b'{"a":1}x',
+        b'{"\\x":1}',
+        b"[]",
+        b'{"a":}',
+        b'{"a" 1}',
+    ],
+)
+def test_what_is_no_object_is_not_cut(content: bytes) -> None:
+    with pytest.raises(NotJson):
+        split_object(content)

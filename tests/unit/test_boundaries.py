@@ -1,0 +1,376 @@
+"""Who may import and call what: read from the source, so that it holds for lines that no test runs too."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+PACKAGE: Final = "twitor_fsm"
+SRC: Final = Path(__file__).parents[2] / "src" / PACKAGE
+
+PURE: Final = frozenset(
+    {"abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions"}
+    | {"functools", "hashlib", "itertools", "math", "operator", "re", "string", "types", "typing"}
+)
+"""What the core may use of the standard library: modules without clock, randomness, environment and I/O.
+(`datetime` is here for its values; asking it for the time is refused below.)"""
+
+CLOCKS: Final = frozenset(
+    {
+        "time.time",
+        "time.time_ns",
+        "time.monotonic",
+        "time.monotonic_ns",
+        "time.perf_counter",
+        "time.perf_counter_ns",
+        "time.sleep",
+        "asyncio.sleep",
+        "datetime.datetime.now",
+        "datetime.datetime.utcnow",
+        "datetime.datetime.today",
+        "datetime.date.today",
+    }
+)
+ENVIRONMENT: Final = frozenset({"os.environ", "os.environb", "os.getenv", "os.getenvb"})
+PICKLES: Final = frozenset({"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"})
+HEAVY: Final = frozenset({"sqlalchemy", "click", "rich", "starlette", "alembic", "redis"})
+
+
+@attrs.frozen
+class Import:
+    """One imported name, absolute: `from ..errors import X` in core/states.py is `twitor_fsm.errors.X`."""
+
+    name: str
+    line: int
+    for_types_only: bool
+
+    @property
+    def top(self) -> str:
+        return self.name.partition(".")[0]
+
+
+@attrs.frozen
+class Module:
+    path: str
+    """Below src/twitor_fsm, as `core/states.py`."""
+    tree: ast.Module
+
+    @property
+    def dotted(self) -> str:
+        parts = (PACKAGE, *self.path.removesuffix(".py").split("/"))
+        return ".".join(part for part in parts if part != "__init__")
+
+    @property
+    def package(self) -> str:
+        return self.dotted if self.path.endswith("__init__.py") else self.dotted.rpartition(".")[0]
+
+    def imports(self) -> Iterator[Import]:
+        typing_only = {
+            id(inner)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+            for statement in node.body
+            for inner in ast.walk(statement)
+        }
+        for node in ast.walk(self.tree):
+            match node:
+                case ast.Import(names=names):
+                    found = [alias.name for alias in names]
+                case ast.ImportFrom(module=module, names=names, level=level):
+                    found = [f"{self._base(module, level)}.{alias.name}" for alias in names]
+                case ast.Call(args=[ast.Constant(value=str(name)), *_]) if ast.unparse(
+                    node.func
+                ).endswith(("import_module", "__import__")):
+                    found = [name]
+                case _:
+                    continue
+            for name in found:
+                yield Import(name, node.lineno, id(node) in typing_only)
+
+    def _base(self, module: str | None, level: int) -> str:
+        if not level:
+            return module or ""
+        parts = self.package.split(".")
+        above = parts[: len(parts) - level + 1]
+        return ".".join([*above, module] if module else above)
+
+    def mentions(self) -> Iterator[tuple[str, int, bool]]:
+        """Every dotted name that is read, written in full (aliases resolved), its line, and whether it is called."""
+        aliases: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            match node:
+                case ast.Import(names=names):
+                    for alias in names:  # `import a.b` binds `a`, `import a.b as c` binds `a.b`
+                        top = alias.name.partition(".")[0]
+                        aliases[alias.asname or top] = alias.name if alias.asname else top
+                case ast.ImportFrom(module=module, names=names, level=level):
+                    base = self._base(module, level)
+                    aliases |= {a.asname or a.name: f"{base}.{a.name}" for a in names}
+        called = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name | ast.Attribute):
+                first, dot, rest = ast.unparse(node).partition(".")
+                if first in aliases:
+                    yield f"{aliases[first]}{dot}{rest}", node.lineno, id(node) in called
+
+
+def modules() -> list[Module]:
+    return [
+        Module(file.relative_to(SRC).as_posix(), ast.parse(file.read_text("utf-8")))
+        for file in sorted(SRC.rglob("*.py"))
+    ]
+
+
+def made_up(path: str, source: str) -> Module:
+    return Module(path, ast.parse(source))
+
+
+# -- the rules: each takes all modules and says what breaks it ------------------------------------
+
+
+def imports_of(
+    found: list[Module], top: str, *, allowed: Callable[[Module, Import], bool]
+) -> list[str]:
+    return [
+        f"{module.path}:{one.line} imports {one.name}"
+        for module in found
+        for one in module.imports()
+        if one.top == top and not allowed(module, one)
+    ]
+
+
+def impure_core(found: list[Module]) -> list[str]:
+    """What the core imports, itself or through a module of ours, beyond itself, errors.py, attrs and PURE."""
+    by_name = {module.dotted: module for module in found}
+    to_do = [module for module in found if module.path.startswith("core/")]
+    seen = {module.dotted for module in to_do}
+    broken = []
+    while to_do:
+        module = to_do.pop()
+        for one in module.imports():
+            where = f"{module.path}:{one.line} imports {one.name}"
+            if one.top != PACKAGE:
+                if one.top not in PURE | {"attrs"}:
+                    broken.append(where)
+                continue
+            home = one.name if one.name in by_name else one.name.rpartition(".")[0]
+            inside = home.startswith(f"{PACKAGE}.core") or home == f"{PACKAGE}.errors"
+            if not inside:
+                broken.append(where)
+            elif home not in seen and home in by_name:
+                seen.add(home)
+                to_do.append(by_name[home])
+        broken += [
+            f"{module.path}:{line} asks {name}"
+            for name, line, _ in module.mentions()
+            if name in CLOCKS or name in {"builtins.open", "builtins.input"}
+        ]
+        broken += [
+            f"{module.path}:{node.lineno} awaits"
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
+        ]
+    return broken
+
+
+def clock_readers(found: list[Module]) -> list[str]:
+    """Only clock.py reads a clock or sleeps. The simulator may name a clock as a default argument.
+
+    `asyncio.sleep(0)` gives way without waiting, so it is allowed everywhere.
+    """
+    broken = []
+    for module in found:
+        if module.path == "clock.py":
+            continue
+        nodes = list(ast.walk(module.tree))
+        gives_way = {
+            call.func.lineno
+            for call in nodes
+            if isinstance(call, ast.Call) and [ast.unparse(each) for each in call.args] == ["0"]
+        }
+        is_default = {
+            default.lineno
+            for arguments in nodes
+            if isinstance(arguments, ast.arguments) and module.path.startswith("simulator/")
+            for default in (*arguments.defaults, *arguments.kw_defaults)
+            if default is not None
+        }
+        for name, line, is_called in module.mentions():
+            harmless = (is_called and name == "asyncio.sleep" and line in gives_way) or (
+                not is_called and line in is_default
+            )
+            if name in CLOCKS and not harmless:
+                broken.append(f"{module.path}:{line} uses {name}")
+    return broken
+
+
+def environment_readers(found: list[Module]) -> list[str]:
+    return [
+        f"{module.path}:{line} reads {name}"
+        for module in found
+        if module.path != "config.py"
+        for name, line, _ in module.mentions()
+        if name in ENVIRONMENT
+    ]
+
+
+def transitions_importers(found: list[Module]) -> list[str]:
+    return imports_of(found, "transitions", allowed=lambda m, _: m.path == "machine.py")
+
+
+def http_importers(found: list[Module]) -> list[str]:
+    def is_x(module: Module, _: Import) -> bool:
+        return module.path.startswith("sources/x_")
+
+    return imports_of(found, "httpx", allowed=is_x)
+
+
+def sql_importers(found: list[Module]) -> list[str]:
+    def is_storage(module: Module, one: Import) -> bool:
+        return module.path.startswith("storage/") or (
+            module.path == "engine.py" and one.for_types_only
+        )
+
+    return imports_of(found, "sqlalchemy", allowed=is_storage)
+
+
+def pickle_importers(found: list[Module]) -> list[str]:
+    return [
+        line
+        for name in sorted(PICKLES)
+        for line in imports_of(found, name, allowed=lambda *_: False)
+    ]
+
+
+RULES: Final = [
+    impure_core,
+    clock_readers,
+    environment_readers,
+    transitions_importers,
+    http_importers,
+    sql_importers,
+    pickle_importers,
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_package_keeps_the_rule(rule: Callable[[list[Module]], list[str]]) -> None:
+    assert rule(modules()) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source"),
+    [
+        (impure_core, "core/plan.py", "import asyncio"),
+        (impure_core, "core/plan.py", "import os.path"),
+        (impure_core, "core/plan.py", "from pathlib import Path"),
+        (impure_core, "core/plan.py", "from ..config import Settings"),
+        (impure_core, "core/plan.py", "from .. import clock"),
+        (impure_core, "core/plan.py", "def f():\n    import random"),
+        (impure_core, "core/plan.py", "from importlib import import_module"),
+        (impure_core, "core/plan.py", "from datetime import datetime\nx = datetime.now()"),
+        (impure_core, "core/plan.py", "async def f(): ..."),
+        (impure_core, "core/plan.py", "import msgspec"),
+        (clock_readers, "session.py", "import time\ntime.time()"),
+        (clock_readers, "session.py", "import time as t\nt.monotonic()"),
+        (clock_readers, "session.py", "from time import time\ntime()"),
+        (clock_readers, "session.py", "from asyncio import sleep as nap\nnap(1)"),
+        (clock_readers, "session.py", "import asyncio\ndef f(s=asyncio.sleep): ..."),
+        (clock_readers, "session.py", "import datetime as dt\ndt.datetime.now(dt.UTC)"),
+        (clock_readers, "session.py", "from datetime import UTC, datetime\ndatetime.now(UTC)"),
+        (clock_readers, "simulator/app.py", "import time\nx = time.time()"),
+        (environment_readers, "cli/app.py", "import os\nos.environ['HOME']"),
+        (environment_readers, "engine.py", "from os import environ\nenviron.get('HOME')"),
+        (environment_readers, "engine.py", "import os\nos.getenv('HOME')"),
+        (transitions_importers, "engine.py", "from transitions.extensions import GraphMachine"),
+        (http_importers, "engine.py", "import httpx"),
+        (http_importers, "sources/files.py", "from httpx import AsyncClient"),
+        (sql_importers, "session.py", "from sqlalchemy.ext.asyncio import AsyncEngine"),
+        (sql_importers, "engine.py", "import sqlalchemy"),
+        (pickle_importers, "queue_manager.py", "import pickle"),
+        (pickle_importers, "queue_manager.py", "from pickle import loads"),
+        (
+            pickle_importers,
+            "queue_manager.py",
+            "import importlib\nimportlib.import_module('pickle')",
+        ),
+    ],
+)
+def test_a_breach_is_seen(
+    rule: Callable[[list[Module]], list[str]], path: str, source: str
+) -> None:
+    assert len(rule([made_up(path, source)])) == 1
+
+
+def test_a_breach_behind_errors_is_seen() -> None:
+    found = [
+        made_up("core/states.py", "from ..errors import SpecError"),
+        made_up("errors.py", "import logging\nfrom .core.taxonomy import Reason"),
+        made_up("core/taxonomy.py", "from enum import StrEnum"),
+    ]
+    assert impure_core(found) == ["errors.py:1 imports logging"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source"),
+    [
+        (
+            impure_core,
+            "core/plan.py",
+            "from .states import State\nfrom collections.abc import Mapping",
+        ),
+        (clock_readers, "clock.py", "import time\ntime.time()"),
+        (clock_readers, "simulator/simulator.py", "import time\ndef f(*, now=time.time): ..."),
+        (clock_readers, "session.py", "import asyncio\nasyncio.sleep(0)"),
+        (
+            clock_readers,
+            "session.py",
+            "def f(self):\n    self.clock.sleep(1)\n    self.time.time()",
+        ),
+        (environment_readers, "config.py", "import os\nos.environ"),
+        (
+            sql_importers,
+            "engine.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sqlalchemy",
+        ),
+    ],
+)
+def test_what_is_allowed_is_let_through(
+    rule: Callable[[list[Module]], list[str]], path: str, source: str
+) -> None:
+    assert rule([made_up(path, source)]) == []
+
+
+# -- what really gets loaded ----------------------------------------------------------------------
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after the code."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import twitor_fsm",
+        "from twitor_fsm import CrawlEngine",
+        "import twitor_fsm.config",
+    ],
+)
+def test_the_import_stays_light(code: str) -> None:
+    assert loaded_by(code) & HEAVY == set()
+
+
+def test_a_heavy_import_is_seen() -> None:
+    assert loaded_by("import sqlalchemy") & HEAVY == {"sqlalchemy"}
