@@ -3,7 +3,6 @@
 Must not know: what any verb does. Verbs are imported when they are asked for; none imports anything heavy at its top.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,8 +12,8 @@ from typing import Any, Final, NoReturn
 import click
 
 from . import verbs
-from .failures import Failure, failure_of
-from .terminal import emit, say
+from .failures import Failure, close, failure_of
+from .terminal import drop_stdout
 
 __all__ = ["twitor"]
 
@@ -23,6 +22,10 @@ _SECTIONS: Final = ("Crawl", "Look", "Manage", "Try out", "More")
 
 _BROKEN_PIPE: Final = 141
 """As of a program that SIGPIPE ends: whoever read our output went away."""
+
+
+class _ReaderGone(Exception):
+    """Nobody reads our stdout any more."""
 
 
 class VerbGroup(click.Group):
@@ -55,6 +58,13 @@ class VerbGroup(click.Group):
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As ever, but a reader that went away is ours to answer for: click would end with 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise _ReaderGone from exc
+
     def main(  # type: ignore[override]  # the process ends here: there is no other mode
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
@@ -62,55 +72,31 @@ class VerbGroup(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         words = given[: given.index("--")] if "--" in given else given
+        as_json = "--json" in words  # also when the command line cannot be parsed
         try:
             code = super().main(given, prog_name, **extra)
             _flush()
-        except BrokenPipeError:
-            _silence_stdout()
+        except (BrokenPipeError, _ReaderGone):
+            drop_stdout()
             sys.exit(_BROKEN_PIPE)
         except click.UsageError as exc:
             exc.show()
-            sys.exit(_close(Failure(exc.format_message(), 2), "--json" in words, said=True))
+            sys.exit(close(Failure(exc.format_message(), 2), as_json=as_json, said=True))
         except (click.Abort, KeyboardInterrupt):
-            sys.exit(_close(failure_of(KeyboardInterrupt()), "--json" in words))
+            sys.exit(close(failure_of(KeyboardInterrupt()), as_json=as_json))
         except click.ClickException as exc:
-            sys.exit(_close(Failure(exc.format_message(), 2), "--json" in words))
-        except Exception as exc:  # noqa: BLE001 - the outermost handler: no traceback unless asked for
+            sys.exit(close(Failure(exc.format_message(), 2), as_json=as_json))
+        except Exception as exc:
             if "--debug" in words:
                 raise
-            sys.exit(_close(failure_of(exc), "--json" in words))
+            sys.exit(close(failure_of(exc), as_json=as_json))
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def _close(failure: Failure, as_json: bool, *, said: bool = False) -> int:  # noqa: FBT001
-    if not said:
-        say(f"twitor: {failure.message}", colour="red")
-    if as_json:
-        try:
-            emit(
-                {
-                    "error": failure.error,
-                    "message": failure.message,
-                    "exit_code": failure.exit_code,
-                }
-            )
-        except BrokenPipeError:
-            _silence_stdout()
-    return failure.exit_code
 
 
 def _flush() -> None:
     """Here, where a reader that went away can still be answered for."""
     if sys.stdout is not None:
         sys.stdout.flush()
-
-
-def _silence_stdout() -> None:
-    """Keep the interpreter's own flush at exit from complaining."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):
-        sys.stdout = None  # type: ignore[assignment]
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

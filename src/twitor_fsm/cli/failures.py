@@ -1,12 +1,14 @@
 """What goes wrong at the command line: one line for people, one object for programs, one exit code.
 
 The words of `error` and the codes are documented in `docs/exit-codes.md` and never change their meaning.
-Must not know: terminals.
+Must not know: what a verb does.
 """
 
 from typing import Final
 
-__all__ = ["ERROR_WORDS", "Failure", "failure_of"]
+from .terminal import drop_stdout, emit, say
+
+__all__ = ["ERROR_WORDS", "Failure", "close", "failure_of"]
 
 ERROR_WORDS: Final = {
     1: "fatal",
@@ -77,3 +79,30 @@ def _of_source(error: Exception) -> Failure:
 
     found = classify(error)
     return Failure(found.message, code_of_category(found.category))
+
+
+def close(failure: Failure, *, as_json: bool, said: bool = False) -> int:
+    """Tell of a failure.
+
+    Args:
+        failure: What went wrong.
+        as_json: Print an object for programs too.
+        said: People know already.
+
+    Returns:
+        The exit code.
+    """
+    if not said:
+        say(f"twitor: {failure.message}", colour="red")
+    if as_json:
+        try:
+            emit(
+                {
+                    "error": failure.error,
+                    "message": failure.message,
+                    "exit_code": failure.exit_code,
+                }
+            )
+        except BrokenPipeError:
+            drop_stdout()
+    return failure.exit_code

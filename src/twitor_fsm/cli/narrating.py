@@ -3,16 +3,19 @@
 Pure. Must not know: terminals.
 """
 
+import re
 from typing import Final
 
-from ..core.states import State, Trigger
+from ..core.states import JournalRow, State, Trigger
 from ..core.taxonomy import Reason
 from ..events import Event, ItemSkipped, SessionStarted, Transition
-from .words import clock_time, count, duration, state_words, what_happened
+from .words import clock_time, duration, state_words, what_happened
 
 __all__ = ["Narrator"]
 
 _SKIPS_TOLD: Final = 20
+_UNTIL: Final = re.compile(r" until \d.*")
+"""The time in a service's words, which is told in the local zone instead."""
 
 
 class Narrator:
@@ -25,7 +28,9 @@ class Narrator:
         """What to say about an event; nothing for most."""
         match event:
             case SessionStarted(resumed=True):
-                return [f"going on where the crawl of user {event.user_id} from {event.source} stood"]
+                return [
+                    f"going on where the crawl of user {event.user_id} from {event.source} stood"
+                ]
             case SessionStarted():
                 return [f"starting the crawl of user {event.user_id} from {event.source}"]
             case ItemSkipped():
@@ -53,69 +58,66 @@ def short_key(key: str) -> str:
     return f"item {key}"
 
 
-def _transition(event: Transition) -> str | None:
+_FIXED: Final = {
+    Trigger.RECOVERED: "recovered: the request that failed has worked now",
+    Trigger.RESUME: "the pause is over: going on",
+    Trigger.AUTH_FAILED: "the token is refused: {what}; ending",
+    Trigger.FATAL_FAILED: "fatal: {what}; saving a checkpoint and ending",
+    Trigger.STORE_FAILED: "database: {what}; ending",
+    Trigger.CLEANED_UP: "",
+    Trigger.ITEM_SKIPPED: "",
+}
+"""Sentences that need no more than what happened; an empty one is told by another event."""
+
+_ENDS: Final = {
+    Reason.CAUGHT_UP: "caught up with the last completed crawl",
+    Reason.END_VERIFIED: "the end of the listing is reached and verified",
+    Reason.MAX_ITEMS: "as many items as --max-items allows: checkpoint saved, stopping",
+    Reason.SIGNAL: "checkpoint saved, stopping",
+}
+
+
+def _transition(event: Transition) -> str:
     row = event.row
     if row.absorbed:
-        return None
+        return ""
     what = what_happened(str(row.facts.get("message", "")))
     match row.trigger:
         case Trigger.RATE_LIMITED:
             return _pause(event, what)
-        case Trigger.NETWORK_FAILED if row.target == State.RETRYING:
-            return (
-                f"network: {what}; trying again in {duration(row.delay_s)} "
-                f"(try {row.tries} of {row.tries_allowed})"
-            )
         case Trigger.NETWORK_FAILED:
-            return f"network: {what}; {count(row.tries, 'try')} failed".replace("trys", "tries") + (
-                ": ending with a checkpoint"
-            )
-        case Trigger.RECOVERED:
-            return "recovered: the request that failed has worked now"
-        case Trigger.RESUME:
-            return "the pause is over: going on"
-        case Trigger.AUTH_FAILED:
-            return f"the token is refused: {what}; ending"
-        case Trigger.FATAL_FAILED:
-            return f"fatal: {what}; saving a checkpoint and ending"
-        case Trigger.STORE_FAILED:
-            return f"database: {what}; ending"
+            return _network(row, what)
         case Trigger.RESTARTED:
-            return f"the process that ran this session is gone; it was {state_words(row.target)}"
-        case Trigger.CANCEL:
-            return _cancel(row.reason)
-        case Trigger.FINISH:
-            return _finish(row.reason)
-        case Trigger.CLEANED_UP | Trigger.ITEM_SKIPPED:
-            return None
-        case _:  # an extended machine's own
-            return f"{row.trigger}: {row.source} -> {row.target}"
+            return f"its last session was not ended and nobody runs it now; it was {state_words(row.target)}"
+        case Trigger.CANCEL | Trigger.FINISH:
+            return _ENDS.get(
+                Reason(row.reason) if row.reason in _ENDS else Reason.UNKNOWN,
+                f"checkpoint saved, stopping ({row.reason or 'asked to'})",
+            )
+        case _:
+            said = _FIXED.get(Trigger(row.trigger)) if row.trigger in _FIXED else None
+            return (
+                f"{row.trigger}: {row.source} -> {row.target}"  # an extended machine's own
+                if said is None
+                else said.format(what=what)
+            )
+
+
+def _network(row: JournalRow, what: str) -> str:
+    if row.target == State.RETRYING:
+        return (
+            f"network: {what}; trying again in {duration(row.delay_s)} "
+            f"(try {row.tries} of {row.tries_allowed})"
+        )
+    return f"network: {what}; no try is left ({row.tries} made): checkpoint saved, ending"
 
 
 def _pause(event: Transition, what: str) -> str:
     row = event.row
     until = event.until if event.until is not None else event.at + row.delay_s
-    why = {
-        Reason.WINDOW_USED_UP: "rate limit: this window's requests are used up",
-        Reason.CLOSED_UNTIL: "rate limit: this window's requests are used up",
-    }.get(Reason(row.reason) if row.reason in list(Reason) else Reason.UNKNOWN, f"rate limit: {what}")
+    foreseen = row.reason in {Reason.WINDOW_USED_UP, Reason.CLOSED_UNTIL}
+    why = "this window's requests are used up" if foreseen else _UNTIL.sub("", what)
     return (
-        f"{why}; checkpoint saved, pausing {duration(until - event.at)} "
-        f"(until {clock_time(until, now=event.at)}), then it goes on by itself"
+        f"rate limit: {why}; checkpoint saved, pausing {duration(until - event.at)} "
+        f"until {clock_time(until, now=event.at)}, then it goes on by itself"
     )
-
-
-def _cancel(reason: str | None) -> str:
-    match reason:
-        case Reason.MAX_ITEMS:
-            return "as many items as --max-items allows: saving a checkpoint and stopping"
-        case Reason.SIGNAL:
-            return "stopping: checkpoint saved"
-        case _:
-            return f"stopped ({reason or 'asked to'}): checkpoint saved"
-
-
-def _finish(reason: str | None) -> str:
-    if reason == Reason.CAUGHT_UP:
-        return "caught up with the last completed crawl"
-    return "the end of the listing is reached and verified"

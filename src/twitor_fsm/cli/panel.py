@@ -4,6 +4,7 @@ The only module that imports rich.
 Must not know: how a crawl is started.
 """
 
+import math
 import os
 import sys
 from collections import Counter
@@ -105,11 +106,11 @@ class PanelWatcher:
         grid.add_column(style="dim")
         grid.add_column(overflow="fold")
         grid.add_row("state", Text(state_words(self._state), style=f"bold {colour}"))
-        grid.add_row("bookmarks", f"{counters.stored:,} stored" + self._others())
+        grid.add_row("bookmarks", f"{counters.stored:,} stored{self._others()}, in this session")
+        grid.add_row("requests", f"{counters.requests:,}, {counters.items_fetched:,} items fetched")
         grid.add_row(
-            "requests", f"{counters.requests:,}, {counters.items_fetched:,} items fetched"
+            "errors", parts([(n, name) for name, n in sorted(self._errors.items())]) or "none"
         )
-        grid.add_row("errors", parts([(n, name) for name, n in sorted(self._errors.items())]) or "none")
         grid.add_row("waiting", self._waiting())
         return Panel(
             grid,
@@ -130,8 +131,8 @@ class PanelWatcher:
     def _waiting(self) -> Text:
         now = self._clock.now()
         if self._until is None or self._until <= now:
-            return Text("no")
+            return Text("-")
         return Text(
-            f"{duration(self._until - now)} more, until {clock_time(self._until, now=now)}",
+            f"{duration(math.ceil(self._until - now))} more, until {clock_time(self._until, now=now)}",
             style="yellow",
         )

@@ -13,9 +13,15 @@ from types import FrameType
 from typing import Any, Final, Self
 
 from ..clock import SystemClock
+from .failures import Failure
 from .terminal import say, show_cursor
 
-__all__ = ["Stop"]
+__all__ = ["STOPPING", "Stop", "stoppable", "stopped_early"]
+
+STOPPING: Final = (
+    "stopping: what is under way is finished and a checkpoint saved "
+    "(a second signal ends at once; the last checkpoint stands then)"
+)
 
 _DOUBLE_S: Final = 0.2
 """Signals this close together are one: `timeout`, shells and launchers send theirs to process and group."""
@@ -75,3 +81,15 @@ class Stop:
         say(self._message, colour="yellow")
         if self._react is not None:
             self._react()
+
+
+def stoppable(stop: Stop) -> None:
+    """Until a session runs, a signal ends the task that calls this."""
+    task = asyncio.current_task()
+    if task is not None:
+        stop.react(task.cancel)
+
+
+def stopped_early() -> Failure:
+    """A signal came before the crawl began."""
+    return Failure("stopped before the crawl began; nothing was changed. Run it again", 75)

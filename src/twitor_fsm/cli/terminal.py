@@ -9,17 +9,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TextIO
 
 import click
 
 __all__ = [
+    "drop_stdout",
     "emit",
     "is_terminal",
     "json_text",
     "printable",
+    "safe_json",
     "say",
+    "saying_through",
     "show_cursor",
     "table",
     "tell",
@@ -54,9 +58,35 @@ def safe_json(text: str) -> str:
     return _RISKY.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+_SPEAKERS: Final[list[Callable[[str], object]]] = []
+
+
+@contextmanager
+def saying_through(speaker: Callable[[str], object]) -> Iterator[None]:
+    """Hand what is said to somebody else meanwhile, such as a log."""
+    _SPEAKERS.append(speaker)
+    try:
+        yield
+    finally:
+        _SPEAKERS.remove(speaker)
+
+
 def say(*lines: str, colour: str | None = None) -> None:
-    """Tell the person, on stderr."""
-    _write(sys.stderr, lines, colour)
+    """Tell the person, on stderr; nobody listening is no reason to stop."""
+    if _SPEAKERS:
+        for line in lines:
+            _SPEAKERS[-1](line)
+        return
+    with suppress(OSError):
+        _write(sys.stderr, lines, colour)
+
+
+def drop_stdout() -> None:
+    """Whoever read our results went away: keep the interpreter's own flush at exit from complaining."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None
 
 
 def tell(*lines: str, colour: str | None = None, bold: bool = False) -> None:
@@ -67,7 +97,8 @@ def tell(*lines: str, colour: str | None = None, bold: bool = False) -> None:
 def emit(value: Any) -> None:
     """Give a result for programs: one JSON value on one line of stdout, in UTF-8 whatever the locale says."""
     write_json(json_text(value) + "\n")
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def write_json(text: str) -> None:

@@ -74,12 +74,16 @@ def parts(numbers: "list[tuple[int, str]]") -> str:
 
 
 def count(number: int, word: str) -> str:
-    """A number and its noun: "1 page", "2 pages"."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+    """A number and its noun: "1 page", "2 pages", "2 tries"."""
+    if number != 1:
+        word = f"{word[:-1]}ies" if word.endswith("ry") else f"{word}s"
+    return f"{number:,} {word}"
 
 
 def duration(seconds: float) -> str:
-    """A length of time, rounded up: "4 s", "14 min 3 s", "2 h 5 min"."""
+    """A length of time, rounded up: "0.05 s", "4 s", "14 min 3 s", "2 h 5 min"."""
+    if 0 < seconds < 1:
+        return f"{seconds:.2g} s"
     whole = max(0, -int(-seconds // 1))
     if whole < 60:
         return f"{whole} s"
@@ -111,13 +115,13 @@ def say_again(source: str, db: str | None) -> str:
     """The command that goes on with a crawl.
 
     Args:
-        source: Name of the crawl's source ("x", "file:NAME").
+        source: Name of the crawl's source ("x", "file:NAME@DIGEST").
         db: What `--db` was, or None.
     """
     kind, _, name = source.partition(":")
     words = ["twitor", "crawl"]
     if kind == "file":
-        words.append(shlex.quote(name) if name else "FILE")
+        words.append(shlex.quote(name.rpartition("@")[0] or name or "FILE"))
     elif source != "x":
         return f"run the app that crawls {source} again"
     if db is not None:

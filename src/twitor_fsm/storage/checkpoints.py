@@ -17,7 +17,7 @@ from . import tables as t
 from .claims import ensure_crawl, live_session
 from .reads import checkpoint, chunks
 from .rows import mark_from, mark_text
-from .writer import void_walk
+from .writer import void_places
 
 __all__ = ["clear_checkpoint", "retry_skipped", "save_checkpoint"]
 
@@ -36,7 +36,7 @@ def save_checkpoint(
     before = _lock(connection, crawl_id, now, is_gone)
     mark = mark_from(before["mark"])
     if mark.under_way:
-        void_walk(connection, crawl_id, t.listing.c.walk == mark.walk)
+        void_places(connection, crawl_id, lambda c: c.walk == mark.walk)
     values: dict[str, Any] = {
         "has_checkpoint": True,
         "last_tweet_id": tweet_id,
@@ -66,7 +66,7 @@ def clear_checkpoint(
     if crawl_id is None:
         return
     before = _lock(connection, crawl_id, now, is_gone)
-    void_walk(connection, crawl_id)
+    void_places(connection, crawl_id)
     connection.execute(
         sa.update(t.crawl)
         .values(

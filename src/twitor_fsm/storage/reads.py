@@ -25,6 +25,7 @@ from .rows import (
 )
 from .statements import statements
 from .text import decode
+from .writer import above as stands_above
 
 __all__ = [
     "bookmarks_after",
@@ -54,22 +55,23 @@ def chunks(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def lookup(connection: sa.Connection, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
     """What is known of these ids, from the user's bookmarks and the crawl's listing."""
-    stored: set[str] = set()
-    met: dict[str, tuple[bool, int, int, int]] = {}
+    known: dict[str, Known] = {}
     for chunk in chunks(keys):
         statement, size = statements(connection.dialect).lookup(len(chunk))
         padded = (*chunk, *(chunk[-1:] * (size - len(chunk))))
         values = {f"key_{n}": key for n, key in enumerate(padded)}
         values |= {"the_user_id": crawl.user_id, "the_source": crawl.source}
         rows: Any = statement.run(connection, values)
-        for key, is_stored, walk, position, session, skips in rows:
-            if is_stored:
-                stored.add(decode(key))
-            else:
-                met[decode(key)] = (bool(skips), walk, position, session)
-    return {
-        key: Known(key in stored, *met.get(key, (False, 0, 0, 0))) for key in stored | met.keys()
-    }
+        for text, stored, walk, position, session in rows:
+            key = decode(text)
+            place = (walk, position, session)
+            before = known.get(key)
+            if before is None:
+                known[key] = Known(bool(stored), not stored, *place)
+            else:  # skipped by this crawl, and stored by another source since
+                latest = max(place, (before.walk, before.position, before.session))
+                known[key] = Known(True, True, *latest)  # noqa: FBT003
+    return known
 
 
 def crawl_id(crawl: CrawlKey) -> sa.ScalarSelect[int]:
@@ -81,12 +83,14 @@ def crawl_id(crawl: CrawlKey) -> sa.ScalarSelect[int]:
 
 def count_missing(connection: sa.Connection, crawl: CrawlKey, above: Place, walk: int) -> int:
     """Rows of the last completed listing above a place; the rows of `walk` are met, so they are not among them."""
-    c = t.listing.c
-    stands_above = sa.or_(c.walk > above[0], sa.and_(c.walk == above[0], c.position < above[1]))
-    found = sa.select(sa.func.count()).where(
-        c.crawl_id == crawl_id(crawl), c.walk.not_in((0, walk)), stands_above
-    )
-    return int(connection.execute(found).scalar_one())
+    number = 0
+    for table in (t.listing, t.skipped):
+        c = table.c
+        found = sa.select(sa.func.count()).where(
+            c.crawl_id == crawl_id(crawl), c.walk.not_in((0, walk)), stands_above(c, above)
+        )
+        number += int(connection.execute(found).scalar_one())
+    return number
 
 
 def due_skips(connection: sa.Connection, crawl: CrawlKey, limit: int) -> list[Skip]:

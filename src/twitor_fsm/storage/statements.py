@@ -51,7 +51,9 @@ class Statements:
         self.insert_journal = self._prepare(sa.insert(t.journal))
         self.upsert_bookmark = self._prepare(_upsert_bookmark(dialect))
         self.enrich_bookmark = self._prepare(_enrich_bookmark())
-        self.upsert_listing = self._prepare(_upsert_listing(dialect))
+        self.place_bookmark = self._prepare(_place_bookmark(dialect))
+        self.meet_bookmark = self._prepare(_meet_bookmark(dialect))
+        self.meet_skipped = self._prepare(_meet_skipped())
         self.upsert_skipped = self._prepare(_upsert_skipped(dialect))
         self.delete_skipped = self._prepare(
             sa.delete(t.skipped).where(
@@ -204,25 +206,71 @@ def _enrich_bookmark() -> Any:
     )
 
 
-def _upsert_listing(dialect: sa.Dialect) -> Any:
-    """Walk 0 leaves the place that the item has."""
-    put = insert(t.listing, dialect)
-    old, new = t.listing.c, put.excluded
-    placeless = new["walk"] == sa.literal_column("0")
+def _row_of_bookmark(*columns: Any) -> Any:
+    """A row for the listing, with the bookmark's number looked up by its id; none if it is not stored."""
+    c = t.bookmark.c
+    return sa.select(_the(t.listing.c.crawl_id), c.id, *columns).where(
+        c.user_id == _the(c.user_id), c.item_id == _the(c.item_id)
+    )
+
+
+def _place_bookmark(dialect: sa.Dialect) -> Any:
+    """Give a bookmark a place in the walk."""
+    c = t.listing.c
+    put = insert(t.listing, dialect).from_select(
+        ["crawl_id", "bookmark_id", "walk", "position", "session"],
+        _row_of_bookmark(_the(c.walk), _the(c.position), _the(c.session)),
+    )
     return put.on_conflict_do_update(
-        index_elements=["crawl_id", "item_key"],
-        set_={
-            "walk": sa.case((placeless, old["walk"]), else_=new["walk"]),
-            "position": sa.case((placeless, old["position"]), else_=new["position"]),
-            "session": new["session"],
-        },
+        index_elements=["crawl_id", "bookmark_id"],
+        set_={name: put.excluded[name] for name in ("walk", "position", "session")},
+    )
+
+
+def _meet_bookmark(dialect: sa.Dialect) -> Any:
+    """Note that a session met a bookmark, which keeps its place, or takes over the one it had as a skipped item."""
+    s = t.skipped.c
+    zero: Any = sa.literal_column("0")
+
+    def inherited(column: sa.Column[Any]) -> Any:
+        kept = sa.select(column).where(
+            s.crawl_id == _the(s.crawl_id), s.item_key == _the(t.bookmark.c.item_id)
+        )
+        return sa.func.coalesce(kept.scalar_subquery(), zero)
+
+    put = insert(t.listing, dialect).from_select(
+        ["crawl_id", "bookmark_id", "walk", "position", "session"],
+        _row_of_bookmark(inherited(s.walk), inherited(s.position), _the(t.listing.c.session)),
+    )
+    return put.on_conflict_do_update(
+        index_elements=["crawl_id", "bookmark_id"], set_={"session": put.excluded["session"]}
+    )
+
+
+def _meet_skipped() -> Any:
+    """Note that a session met a skipped item again; walk 0 leaves its place."""
+    s = t.skipped.c
+    placeless = sa.bindparam("new_walk", type_=s.walk.type) == sa.literal_column("0")
+    values = _set(s.walk, s.position, s.session)
+    return (
+        sa.update(t.skipped)
+        .values(
+            walk=sa.case((placeless, s.walk), else_=values["walk"]),
+            position=sa.case((placeless, s.position), else_=values["position"]),
+            session=values["session"],
+        )
+        .where(s.crawl_id == _the(s.crawl_id), s.item_key == _the(s.item_key))
     )
 
 
 def _upsert_skipped(dialect: sa.Dialect) -> Any:
     put = insert(t.skipped, dialect)
     old, new = t.skipped.c, put.excluded
-    values = {name: new[name] for name in ("category", "reason", "message", "at", "due", "raw")}
+    names = ("category", "reason", "message", "at", "due", "session", "raw")
+    values: dict[str, Any] = {name: new[name] for name in names}
+    placeless = new["walk"] == sa.literal_column("0")
+    for name in ("walk", "position"):
+        values[name] = sa.case((placeless, old[name]), else_=new[name])
     return put.on_conflict_do_update(
         index_elements=["crawl_id", "item_key"],
         set_={**values, "tries": old["tries"] + sa.literal_column("1")},
@@ -240,8 +288,8 @@ def _upsert_closed(dialect: sa.Dialect) -> Any:
 
 
 def _lookup(size: int) -> Any:
-    """Rows (key, stored, walk, position, session, skipped); a key may have two rows, or none."""
-    keys = [sa.bindparam(f"key_{n}", type_=t.listing.c.item_key.type) for n in range(size)]
+    """Rows (key, whether stored, walk, position, session); a key may have two rows, or none."""
+    keys = [sa.bindparam(f"key_{n}", type_=t.bookmark.c.item_id.type) for n in range(size)]
     zero: Any = sa.literal_column("0")
     one: Any = sa.literal_column("1")
     b, m, s = t.bookmark.c, t.listing.c, t.skipped.c
@@ -251,16 +299,14 @@ def _lookup(size: int) -> Any:
         .where(t.crawl.c.user_id == user, t.crawl.c.source == source)
         .scalar_subquery()
     )
-    stored = sa.select(b.item_id, one, zero, zero, zero, zero).where(
-        b.user_id == user, b.item_id.in_(keys)
-    )
-    kept = sa.case((s.item_key.is_(None), zero), else_=one)
-    join = t.listing.outerjoin(
-        t.skipped, sa.and_(s.crawl_id == m.crawl_id, s.item_key == m.item_key)
-    )
-    met = (
-        sa.select(m.item_key, zero, m.walk, m.position, m.session, kept)
+    places = [sa.func.coalesce(column, zero) for column in (m.walk, m.position, m.session)]
+    join = t.bookmark.outerjoin(t.listing, sa.and_(m.crawl_id == crawl_id, m.bookmark_id == b.id))
+    stored = (
+        sa.select(b.item_id, one, *places)
         .select_from(join)
-        .where(m.crawl_id == crawl_id, m.item_key.in_(keys))
+        .where(b.user_id == user, b.item_id.in_(keys))
     )
-    return sa.union_all(stored, met)
+    kept = sa.select(s.item_key, zero, s.walk, s.position, s.session).where(
+        s.crawl_id == crawl_id, s.item_key.in_(keys)
+    )
+    return sa.union_all(stored, kept)

@@ -166,15 +166,17 @@ bookmark: Final = sa.Table(
 )
 sa.Index(None, bookmark.c.user_id, bookmark.c.id)  # reading one user's in order, in portions
 
-listing: Final = sa.Table(
-    "twitor_listing",
-    metadata,
-    sa.Column("crawl_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("item_key", AnyText, primary_key=True),
-    _column("walk", sa.Integer),  # 0: no place
-    _column("position", sa.Integer),
-    _column("session", sa.Integer),  # ordinal of the session that met it last
-    sqlite_with_rowid=False,
+listing: Final = (
+    sa.Table(  # keyed by numbers that rise: new rows go to the end, whatever the items' ids are
+        "twitor_listing",
+        metadata,
+        sa.Column("crawl_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("bookmark_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        _column("walk", sa.Integer),  # 0: no place
+        _column("position", sa.Integer),
+        _column("session", sa.Integer),  # ordinal of the session that met it last
+        sqlite_with_rowid=False,
+    )
 )
 
 skipped: Final = sa.Table(
@@ -188,6 +190,9 @@ skipped: Final = sa.Table(
     _column("at", sa.Double),
     _column("tries", sa.Integer),
     _column("due", sa.Boolean),
+    _column("walk", sa.Integer),  # its place in the listing, as in twitor_listing
+    _column("position", sa.Integer),
+    _column("session", sa.Integer),
     _column("raw", AnyText),
 )
 

@@ -5,13 +5,13 @@ the fence: it takes the lock and finds out whether we were replaced.
 Must not know: threads, event loops, retries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
-from ..core.listing import Mark
+from ..core.listing import Mark, Place
 from ..core.progress import Listed
 from ..errors import ItemsRefused, LeaseLost, StoreError
 from . import tables as t
@@ -28,7 +28,7 @@ from .rows import (
 from .statements import Statements, statements
 from .text import decode
 
-__all__ = ["RowsRefused", "commit", "heartbeat", "trial", "void_walk"]
+__all__ = ["RowsRefused", "above", "commit", "heartbeat", "trial", "void_places"]
 
 
 class RowsRefused(Exception):
@@ -97,13 +97,22 @@ def trial(connection: sa.Connection, batch: Batch, cause: BaseException) -> None
     ) from root_of(cause)
 
 
-def void_walk(connection: sa.Connection, crawl_id: int, *conditions: Any) -> None:
-    """Take the places of those rows of a crawl's listing away."""
-    connection.execute(
-        sa.update(t.listing)
-        .values(walk=0)
-        .where(t.listing.c.crawl_id == crawl_id, t.listing.c.walk != 0, *conditions)
-    )
+def void_places(
+    connection: sa.Connection, crawl_id: int, which: Callable[[Any], Any] | None = None
+) -> None:
+    """Take places of a crawl's listing away.
+
+    Args:
+        connection: In a transaction.
+        crawl_id: Whose.
+        which: Condition on the columns `walk` and `position`; None takes all.
+    """
+    for table in (t.listing, t.skipped):
+        c = table.c
+        conditions = [c.crawl_id == crawl_id, c.walk != 0]
+        if which is not None:
+            conditions.append(which(c))
+        connection.execute(sa.update(table).values(walk=0).where(*conditions))
 
 
 def _parts(batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -183,17 +192,22 @@ def _void_abandoned(connection: sa.Connection, crawl_id: int, before: Mark, batc
     if batch.mark is None or not before.under_way or before.walk == batch.mark.walk:
         return
     if batch.listed is None or batch.listed.walk != before.walk:
-        void_walk(connection, crawl_id, t.listing.c.walk == before.walk)
+        void_places(connection, crawl_id, lambda c: c.walk == before.walk)
 
 
 def _void_unlisted(connection: sa.Connection, crawl_id: int, listed: Listed) -> None:
     """What the last listing held above the place where the walk met it, and the walk did not, is gone from it."""
-    c = t.listing.c
-    above: tuple[Any, ...] = ()
-    if listed.caught_up_at is not None:
-        walk, position = listed.caught_up_at
-        above = (sa.or_(c.walk > walk, sa.and_(c.walk == walk, c.position < position)),)
-    void_walk(connection, crawl_id, c.walk != listed.walk, *above)
+    at = listed.caught_up_at
+    if at is None:
+        void_places(connection, crawl_id, lambda c: c.walk != listed.walk)
+    else:
+        void_places(connection, crawl_id, lambda c: sa.and_(c.walk != listed.walk, above(c, at)))
+
+
+def above(c: Any, place: Place) -> Any:
+    """Condition: the row's place is nearer to the top of the last completed listing; see `core.listing`."""
+    walk, position = place
+    return sa.or_(c.walk > walk, sa.and_(c.walk == walk, c.position < position))
 
 
 def _write_items(
@@ -203,9 +217,39 @@ def _write_items(
     do.enrich_bookmark.run_many(
         connection, (_enriched(batch, known) for known in batch.known if known.item is not None)
     )
-    do.upsert_skipped.run_many(connection, (_skipped(crawl_id, skip) for skip in batch.skips))
-    do.upsert_listing.run_many(connection, _places(batch, crawl_id))
+    walk = _walk(batch)
+    do.upsert_skipped.run_many(
+        connection, (_skipped(batch, crawl_id, walk, skip) for skip in batch.skips)
+    )
+    met = [(new.item.key, new.position) for new in batch.new]
+    met += [(known.key, known.position) for known in batch.known]
+    row = {"the_crawl_id": crawl_id, "the_user_id": batch.crawl.user_id}
+    row["the_session"] = batch.ordinal
+    do.place_bookmark.run_many(
+        connection,
+        (
+            {**row, "the_item_id": key, "the_walk": walk, "the_position": position}
+            for key, position in met
+            if position is not None
+        ),
+    )
+    do.meet_bookmark.run_many(
+        connection, ({**row, "the_item_id": key} for key, position in met if position is None)
+    )
     if has_skips:
+        do.meet_skipped.run_many(
+            connection,
+            (
+                {
+                    "the_crawl_id": crawl_id,
+                    "the_item_key": known.key,
+                    "new_walk": 0 if known.position is None else walk,
+                    "new_position": known.position or 0,
+                    "new_session": batch.ordinal,
+                }
+                for known in batch.known
+            ),
+        )
         do.delete_skipped.run_many(
             connection,
             ({"the_crawl_id": crawl_id, "the_item_key": new.item.key} for new in batch.new),
@@ -236,8 +280,8 @@ def _enriched(batch: Batch, known: KnownItem) -> dict[str, Any]:
     }
 
 
-def _skipped(crawl_id: int, skipped: SkippedItem) -> dict[str, Any]:
-    skip = skipped.skip
+def _skipped(batch: Batch, crawl_id: int, walk: int, skipped: SkippedItem) -> dict[str, Any]:
+    skip, position = skipped.skip, skipped.position
     return {
         "crawl_id": crawl_id,
         "item_key": skip.key,
@@ -247,22 +291,15 @@ def _skipped(crawl_id: int, skipped: SkippedItem) -> dict[str, Any]:
         "at": skip.at,
         "tries": 1,
         "due": False,
+        "walk": 0 if position is None else walk,
+        "position": position or 0,
+        "session": batch.ordinal,
         "raw": skip.raw,
     }
 
 
-def _places(batch: Batch, crawl_id: int) -> Iterator[dict[str, Any]]:
-    """Where each item of the batch was met: in the walk that ended with it, or the one that goes on."""
-    current = batch.mark.walk if batch.mark is not None else 0
-    walk = batch.listed.walk if batch.listed is not None else current
-    met = [(new.item.key, new.position) for new in batch.new]
-    met += [(known.key, known.position) for known in batch.known]
-    met += [(skipped.skip.key, skipped.position) for skipped in batch.skips]
-    for key, position in met:
-        yield {
-            "crawl_id": crawl_id,
-            "item_key": key,
-            "walk": 0 if position is None else walk,
-            "position": position or 0,
-            "session": batch.ordinal,
-        }
+def _walk(batch: Batch) -> int:
+    """The walk that met the items: the one that ended with the batch, or the one that goes on."""
+    if batch.listed is not None:
+        return batch.listed.walk
+    return batch.mark.walk if batch.mark is not None else 0

@@ -81,11 +81,11 @@ def upgrade() -> None:
     op.create_table(
         "twitor_listing",
         sa.Column("crawl_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("item_key", sa.Text(), nullable=False),
+        sa.Column("bookmark_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("walk", sa.Integer(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("session", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("crawl_id", "item_key", name="twitor_listing_pk"),
+        sa.PrimaryKeyConstraint("crawl_id", "bookmark_id", name="twitor_listing_pk"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -135,6 +135,9 @@ def upgrade() -> None:
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("due", sa.Boolean(), nullable=False),
+        sa.Column("walk", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("session", sa.Integer(), nullable=False),
         sa.Column("raw", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("crawl_id", "item_key", name="twitor_skipped_pk"),
     )

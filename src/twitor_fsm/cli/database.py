@@ -1,0 +1,145 @@
+"""Opening the database that a verb names, and finding crawls and sessions in it.
+
+Must not know: SQL, terminals.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .failures import Failure
+
+if TYPE_CHECKING:
+    from ..config import Settings
+    from ..core.records import CrawlKey, SessionRecord
+    from ..engine import CrawlEngine
+
+__all__ = [
+    "clear_name",
+    "database_of",
+    "file_of",
+    "find_session",
+    "one_crawl",
+    "opened",
+    "with_db",
+]
+
+_MANY: Final = 100_000
+
+
+def database_of(db: str | None, settings: "Settings") -> str:
+    """The database to use: `--db`, else what the settings say."""
+    return db if db is not None else settings.database_url
+
+
+def file_of(database: str) -> Path | None:
+    """The file of an SQLite database; None for another one."""
+    if "://" not in database:
+        return None if database == ":memory:" else Path(database)
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(database)
+    except ArgumentError:
+        return None
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def clear_name(database: str) -> str:
+    """The database's name, for people: without a password."""
+    from ..config import without_password
+
+    file = file_of(database)
+    return without_password(database) if file is None else str(file)
+
+
+def with_db(command: str, db: str | None) -> str:
+    """A command to run, on the same database."""
+    import shlex
+
+    return command if db is None else f"{command} --db {shlex.quote(db)}"
+
+
+@asynccontextmanager
+async def opened(
+    db: str | None, *, settings: "Settings | None" = None, must_exist: bool = True
+) -> "AsyncIterator[CrawlEngine]":
+    """An engine over the database, open.
+
+    Args:
+        db: What `--db` was.
+        settings: Settings; None reads them.
+        must_exist: Refuse to make a new file, which after a misspelt name would look like an empty database.
+    """
+    from ..config import get_settings
+    from ..engine import CrawlEngine
+
+    settings = settings if settings is not None else get_settings()
+    database = database_of(db, settings)
+    file = file_of(database)
+    if must_exist and file is not None and not file.exists():
+        raise Failure(
+            f"there is no database {file}; nothing was made. "
+            "Name the right one with --db, or begin with: twitor crawl (or twitor demo)",
+            2,
+        )
+    engine = CrawlEngine(database, settings=settings)
+    await engine.open()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def find_session(engine: "CrawlEngine", session_id: str | None) -> "SessionRecord":
+    """The session with this id or unique beginning of one; None is the newest."""
+    if session_id is None or session_id == "last":
+        newest = await engine.store.sessions(limit=1)
+        if not newest:
+            raise Failure("there is no session in this database yet. Begin with: twitor crawl", 2)
+        return newest[0]
+    wanted = session_id.strip().lower()
+    found = [
+        record
+        for record in await engine.store.sessions(limit=_MANY)
+        if record.session_id.startswith(wanted)
+    ]
+    exact = [record for record in found if record.session_id == wanted]
+    if len(exact) == 1 or len(found) == 1:
+        return (exact or found)[0]
+    if not found or not wanted:
+        raise Failure(
+            f"no session begins with {session_id!r} in this database; list them with: "
+            "twitor sessions list",
+            2,
+        )
+    raise Failure(
+        f"{len(found)} sessions begin with {session_id!r}; give more of the id "
+        f"(for example {found[0].session_id})",
+        2,
+    )
+
+
+async def one_crawl(engine: "CrawlEngine", user_id: str | None, source: str | None) -> "CrawlKey":
+    """The only crawl that fits; a choice among several is the user's."""
+    crawls = await engine.store.crawls()
+    fitting = [
+        crawl
+        for crawl in crawls
+        if user_id in (None, crawl.user_id) and source in (None, crawl.source)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        known = ", ".join(f"user {c.user_id} from {c.source}" for c in crawls)
+        raise Failure(
+            "there is no such crawl in this database; "
+            + (f"it has: {known}" if known else "it has none yet. Begin with: twitor crawl"),
+            2,
+        )
+    named = "; ".join(f"--user-id {c.user_id} --source {c.source}" for c in fitting)
+    raise Failure(f"there are {len(fitting)} crawls; nothing was changed. Choose one: {named}", 2)

@@ -1,0 +1,136 @@
+"""Sessions, crawls and checkpoints as plain values under stable keys, for `--json`; and in words, for people.
+
+Must not know: terminals, databases.
+"""
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from .database import with_db
+from .words import ago, clock_time, count, duration, say_again, state_words
+
+if TYPE_CHECKING:
+    from ..core.progress import Checkpoint
+    from ..core.records import SessionRecord
+    from ..core.states import JournalRow
+
+__all__ = [
+    "checkpoint_shape",
+    "checkpoint_words",
+    "is_running",
+    "journal_shape",
+    "next_step",
+    "session_shape",
+    "state_line",
+]
+
+
+DEMO_USER: Final = "2244994945"
+"""Whom `twitor demo` crawls: the simulator's first user; nobody can crawl that one from X."""
+
+
+def session_shape(record: "SessionRecord") -> dict[str, Any]:
+    """A session; the keys of `crawl --json`, as far as the database knows them."""
+    from ..core.states import DEFAULT_SPEC
+    from ..report import report_of_record
+
+    return {
+        **report_of_record(record, DEFAULT_SPEC),
+        "ordinal": record.ordinal,
+        "running": is_running(record),
+    }
+
+
+def is_running(record: "SessionRecord") -> bool:
+    """Whether somebody who is not certainly dead runs it."""
+    from ..clock import SystemClock
+    from ..ownership import is_gone
+
+    if record.ended_at is not None or record.owner is None:
+        return False
+    return not is_gone(record.owner) and record.lease_until > SystemClock().now()
+
+
+def journal_shape(row: "JournalRow") -> dict[str, Any]:
+    """One step of a session's journal."""
+    return {
+        "seq": row.seq,
+        "at": row.at,
+        "trigger": row.trigger,
+        "from": row.source,
+        "to": row.target,
+        "category": row.category.value if row.category else None,
+        "reason": row.reason,
+        "delay_s": row.delay_s,
+        "tries": row.tries,
+        "tries_allowed": row.tries_allowed,
+        "facts": dict(row.facts),
+        "absorbed": row.absorbed,
+        "spec": row.spec,
+    }
+
+
+def checkpoint_shape(checkpoint: "Checkpoint | None") -> dict[str, Any] | None:
+    """A checkpoint."""
+    if checkpoint is None:
+        return None
+    return {
+        "last_tweet_id": checkpoint.last_tweet_id,
+        "bookmarks_count": checkpoint.bookmarks_count,
+        "last_crawled_at": checkpoint.last_crawled_at.timestamp(),
+        "cursor": checkpoint.cursor,
+        "page_size": checkpoint.page_size,
+        "position": checkpoint.position,
+        "generation": checkpoint.generation,
+        "under_way": checkpoint.mark.under_way,
+    }
+
+
+def checkpoint_words(checkpoint: "Checkpoint | None", *, now: float) -> str:
+    """A checkpoint in one line."""
+    if checkpoint is None:
+        return "none (the next crawl begins at the top)"
+    at = checkpoint.last_crawled_at.timestamp()
+    where = "in mid-listing" if checkpoint.mark.under_way else "at the end of the listing"
+    return (
+        f"{ago(at, now=now)}, {where}, {count(checkpoint.bookmarks_count, 'bookmark')}, "
+        f"last id {checkpoint.last_tweet_id or 'none'}"
+    )
+
+
+def state_line(record: "SessionRecord", *, now: float) -> str:
+    """Where a session stands."""
+    value = record.value
+    words = state_words(str(value.state))
+    if value.reason is not None:
+        words += f" ({value.reason.replace('_', ' ')})"
+    if value.resume_at is not None and record.ended_at is None:
+        left = value.resume_at - now
+        words += (
+            f" until {clock_time(value.resume_at, now=now)} (in {duration(left)})"
+            if left > 0
+            else ", the pause is over"
+        )
+    if record.ended_at is not None:
+        return f"{words}, {ago(record.ended_at, now=now)}"
+    if is_running(record):
+        return f"{words}; runs now in {record.owner}"
+    return f"{words}; nobody runs it now"
+
+
+def next_step(record: "SessionRecord", db: str | None) -> str:
+    """What a person does about it."""
+    from .words import before_again
+
+    again = say_again(record.crawl.source, db)
+    if record.crawl.user_id == DEMO_USER and db is not None and PurePath(db).name == "demo.db":
+        again = with_db("twitor demo", None if db == "demo.db" else db)
+    value = record.value
+    if is_running(record):
+        return f"wait, or end it: twitor sessions cancel {record.session_id}"
+    if record.ended_at is None:
+        return f"{again}   (goes on from the checkpoint)"
+    if str(value.state) == "completed":
+        return f"{again}   (brings what is new)"
+    before = before_again(value.category, value.reason)
+    return f"{before} {again}".strip()

@@ -1,0 +1,130 @@
+"""`twitor crawl`: starts or resumes, and ends in a known state."""
+
+import asyncio
+
+import attrs
+import click
+
+from ..database import clear_name, database_of, opened
+from ..failures import close, failure_of
+from ..options import common, user_id
+from ..sourcing import Wanted, address_of, require_token, source_of, user_of
+from ..stopping import STOPPING, Stop, stoppable, stopped_early
+from ..terminal import say
+
+SECTION = "Crawl"
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to crawl and what to show."""
+
+    db: str | None
+    page_size: int | None
+    max_items: int | None
+    quiet: bool
+    as_json: bool
+    verbose: int
+    log_json: bool
+
+
+@click.command(short_help="Bring bookmarks into the database: starts, or resumes.")
+@click.argument("source", default="x", metavar="[x|FILE]")
+@common
+@click.option("--api-url", metavar="URL", help="Another address of the API, such as a simulator's.")
+@user_id("Whose bookmarks.  [default: the database's only user, else whom the token belongs to]")
+@click.option("--page-size", type=click.IntRange(1, 100), help="Items to ask for per request.")
+@click.option(
+    "--expand",
+    metavar="WHAT",
+    help="What to fetch beside the posts: all, none, or some of author,media,referenced,long_text.",
+)
+@click.option(
+    "--max-items", type=click.IntRange(min=1), help="Stop after so many items, resumably."
+)
+@click.option(
+    "--no-wait", is_flag=True, help="End at a rate-limit pause instead of waiting it out."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option(
+    "-v", "--verbose", count=True, help="Show log records (-v INFO, -vv DEBUG) on stderr."
+)
+@click.option("--log-json", is_flag=True, help="Log records as JSON; stderr holds nothing else.")
+def command(
+    source: str,
+    api_url: str | None,
+    user_id: str | None,
+    expand: str | None,
+    no_wait: bool,  # noqa: FBT001 - click passes by name
+    **options: object,
+) -> int:
+    """Bring the bookmarks of X, or of a FILE saved earlier, into the database.
+
+    Starts or resumes: the same command twice is always right. After an interruption it goes on where
+    the last checkpoint stands; after a completed crawl it brings what is new.
+
+    The token is never given here but in the environment: X_BEARER_TOKEN.
+
+    A FILE holds saved API v2 pages (JSON or JSONL) or an export of twitter-web-exporter; a file
+    named x is ./x.
+
+    Ends with 0 completed, 1 fatal, 2 usage, 10 token, 11 paused (--no-wait), 12 network, 13 too
+    many skips, 14 database, 75 interrupted: run it again.
+    """
+    wanted = Wanted(
+        source=source, api_url=api_url, user_id=user_id, expand=expand, wait=not no_wait
+    )
+    chosen = Options(**options)  # type: ignore[arg-type]  # click checked them
+    with Stop(STOPPING) as stop:
+        from ..logging_setup import log_records
+
+        with log_records(verbose=chosen.verbose, as_json=chosen.log_json):
+            try:
+                return asyncio.run(_crawl(wanted, chosen, stop))
+            except Exception as exc:
+                if not chosen.log_json:
+                    raise
+                return close(failure_of(exc), as_json=chosen.as_json)  # a record as well
+
+
+async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
+    stoppable(stop)
+    from ...config import get_settings
+    from ..crawling import Outcome, deliver, other_address, run_session
+    from ..watching import watcher_for
+
+    settings = get_settings()
+    silent = options.quiet or options.log_json
+    try:
+        source = source_of(wanted, settings)
+        async with opened(options.db, settings=settings, must_exist=False) as engine:
+            if wanted.is_x:
+                await require_token("me")
+            user, known_from = await user_of(wanted, source, engine, quiet=silent)
+            database = clear_name(database_of(options.db, settings))
+            if not silent:
+                say(f"crawling {source.name} into {database}")
+            report = await run_session(
+                engine,
+                source,
+                user_id=user,
+                stop=stop,
+                watcher=watcher_for(title=f"twitor crawl {wanted.source}", quiet=silent),
+                wait=wanted.wait,
+                max_items=options.max_items,
+                page_size=options.page_size,
+            )
+            outcome = Outcome(
+                report=report,
+                user_id_from=known_from,
+                api_url=other_address(address_of(wanted, settings)),
+                db=options.db,
+                file=None if wanted.is_x else wanted.source,
+            )
+            return deliver(
+                outcome, as_json=options.as_json, quiet=options.quiet, now=engine.clock.now()
+            )
+    except asyncio.CancelledError:
+        if stop.asked:
+            raise stopped_early() from None
+        raise

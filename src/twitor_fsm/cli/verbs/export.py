@@ -1,0 +1,155 @@
+"""`twitor export`: every stored bookmark as JSON, streamed."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..database import opened
+from ..failures import Failure
+from ..options import common, user_id
+from ..terminal import emit, json_text, safe_json, say, write_json
+from ..words import count
+
+if TYPE_CHECKING:
+    from ...storage.base import Bookmark
+
+SECTION = "Look"
+
+Write = Callable[[str], object]
+
+_PORTION: Final = 200
+"""Bookmarks written at a time."""
+
+
+@click.command(short_help="Every stored bookmark as JSONL or JSON.")
+@common
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["jsonl", "json"]),
+    default="jsonl",
+    show_default=True,
+    help="One object a line, or one array.",
+)
+@user_id("Only this user's bookmarks.")
+@click.option("-o", "--output", metavar="FILE", help="Write a file instead of stdout; - is stdout.")
+def command(
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    shape: str,
+    user_id: str | None,
+    output: str | None,
+) -> int:
+    """Write every stored bookmark, in the order in which they were stored.
+
+    An object has id, text, author_id, author_username, author_name, created_at, kind, source,
+    stored_at, result, raw (the source's own object). Only the raw object holds everything.
+
+    A FILE is replaced whole at the end, and readable for you alone. With --json, a FILE and the
+    number of bookmarks are told on stdout as one JSON object.
+    """
+    to_file = output is not None and output != "-"
+    if as_json and not to_file:
+        shape, as_json = "json", False
+    number = asyncio.run(_export(db, user_id, shape, Path(str(output)) if to_file else None))
+    if as_json:
+        emit({"output": output, "format": shape, "bookmarks": number})
+    else:
+        say(f"exported {count(number, 'bookmark')}" + (f" to {output}" if to_file else ""))
+    return 0
+
+
+async def _export(db: str | None, user_id: str | None, shape: str, file: Path | None) -> int:
+    async with opened(db) as engine:
+        with _writer(file) as write:
+            return await _write_all(engine.bookmarks(user_id), shape, write)
+
+
+async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:
+    array = shape == "json"
+    number, waiting = 0, []
+    if array:
+        write("[\n")
+    async for bookmark in bookmarks:
+        between = ",\n" if array and number else ""
+        waiting.append(between + line_of(bookmark) + ("" if array else "\n"))
+        number += 1
+        if len(waiting) == _PORTION:
+            write("".join(waiting))
+            waiting.clear()
+    write("".join(waiting))
+    if array:
+        write("\n]\n")
+    return number
+
+
+def line_of(bookmark: "Bookmark") -> str:
+    """One bookmark as one line of JSON.
+
+    What the source gave is passed on letter by letter, so that no number is rounded and no key lost.
+    """
+    head = json_text(
+        {
+            "id": bookmark.id,
+            "text": bookmark.text,
+            "author_id": bookmark.author_id,
+            "author_username": bookmark.author_username,
+            "author_name": bookmark.author_name,
+            "created_at": bookmark.created_at,
+            "kind": bookmark.kind,
+            "source": bookmark.source,
+            "stored_at": bookmark.stored_at,
+        }
+    )
+    result, raw = _verbatim(bookmark.result), _verbatim(bookmark.raw)
+    return f'{head[:-1]}, "result": {result}, "raw": {raw}}}'
+
+
+def _verbatim(text: str | None) -> str:
+    """JSON text as it is, on one line; as a string if it is none."""
+    if text is None:
+        return "null"
+    try:
+        json.loads(text, parse_float=str, parse_int=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return json_text(text)
+    return safe_json(text.replace("\r", " ").replace("\n", " "))
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+@contextmanager
+def _writer(file: Path | None) -> Iterator[Write]:
+    """Where to write; a file appears under its name when it is whole."""
+    if file is None:
+        yield write_json
+        return
+    part = file.with_name(f".{file.name}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as exc:
+        raise Failure(
+            f"{file} cannot be written ({exc.strerror}); nothing was exported. "
+            "Name another file with -o",
+            2,
+        ) from exc
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a descriptor
+            yield stream.write
+            stream.flush()
+            os.fsync(descriptor)
+        part.replace(file)
+    except OSError as exc:
+        raise Failure(
+            f"{file} could not be written ({exc.strerror}); it was left as it was before", 1
+        ) from exc
+    finally:
+        part.unlink(missing_ok=True)

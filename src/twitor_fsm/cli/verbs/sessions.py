@@ -1,0 +1,200 @@
+"""`twitor sessions`: every attempt at a crawl, its journal, and how to end one."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from ..database import find_session, opened
+from ..options import common, user_id
+from ..shapes import journal_shape, session_shape, state_line
+from ..terminal import emit, printable, table, tell
+from ..words import (
+    ago,
+    clock_time,
+    count,
+    duration,
+    parts,
+    state_colour,
+    state_words,
+    what_happened,
+)
+
+if TYPE_CHECKING:
+    from ...core.records import SessionRecord
+    from ...core.states import JournalRow
+
+SECTION = "Look"
+
+
+@click.group(short_help="The sessions: list, show with journal, cancel.")
+def command() -> None:
+    """Look at sessions and end them. A session is one attempt at a crawl.
+
+    An ID may be shortened to any unique beginning; `last` is the newest.
+    """
+
+
+@command.command("list")
+@common
+@user_id("Only this user's.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+def list_sessions(
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    user_id: str | None,
+    limit: int,
+) -> int:
+    """List sessions, newest first."""
+
+    async def run() -> int:
+        async with opened(db) as engine:
+            records = await engine.store.sessions(user_id=user_id, limit=limit)
+            now = engine.clock.now()
+        if as_json:
+            emit({"sessions": [session_shape(record) for record in records]})
+        elif not records:
+            tell("no sessions yet. Begin with: twitor crawl")
+        for record in () if as_json else records:
+            tell(*_brief(record, now=now))
+        return 0
+
+    return asyncio.run(run())
+
+
+def _brief(record: "SessionRecord", *, now: float) -> list[str]:
+    crawl, counters = record.crawl, record.counters
+    return [
+        f"{record.session_id}  {state_line(record, now=now)}",
+        f"    user {crawl.user_id} from {crawl.source}, started {ago(record.started_at, now=now)}: "
+        + (
+            parts(
+                [
+                    (counters.stored, "stored"),
+                    (counters.already_known, "known already"),
+                    (counters.skipped, "skipped"),
+                ]
+            )
+            or "no item"
+        ),
+    ]
+
+
+@command.command("show")
+@click.argument("session_id", metavar="[ID]", required=False)
+@common
+@click.option("--journal", "only_journal", is_flag=True, help="Print the journal as JSONL.")
+def show_session(
+    session_id: str | None,
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    only_journal: bool,  # noqa: FBT001 - click passes by name
+) -> int:
+    """Show one session (without an ID the newest): its counts, and every step it took."""
+
+    async def run() -> int:
+        async with opened(db) as engine:
+            record = await find_session(engine, session_id)
+            journal = await engine.store.journal(record.session_id)
+            now = engine.clock.now()
+        if only_journal:
+            for row in journal:
+                emit(journal_shape(row))
+        elif as_json:
+            emit({**session_shape(record), "journal": [journal_shape(row) for row in journal]})
+        else:
+            _show(record, journal, now=now)
+        return 0
+
+    return asyncio.run(run())
+
+
+def _show(record: "SessionRecord", journal: "list[JournalRow]", *, now: float) -> None:
+    counters = record.counters
+    tell(f"session {record.session_id}", bold=True)
+    tell(f"  {state_line(record, now=now)}", colour=state_colour(str(record.value.state)))
+    rows = [
+        (
+            "crawl",
+            f"user {record.crawl.user_id} from {record.crawl.source}; this is its session {record.ordinal}",
+        ),
+        (
+            "started",
+            f"{clock_time(record.started_at, now=now)} ({ago(record.started_at, now=now)})",
+        ),
+        (
+            "items",
+            (
+                f"{counters.seen:,} seen = {counters.stored:,} stored + {counters.already_known:,} known "
+                f"already + {counters.skipped:,} skipped"
+            ),
+        ),
+        (
+            "requests",
+            (
+                f"{counters.requests:,}, {count(counters.items_fetched, 'item')} fetched, "
+                f"retries {counters.retries}, pauses {counters.pauses}"
+            ),
+        ),
+        ("errors", parts([(n, name) for name, n in sorted(counters.errors.items())]) or "none"),
+    ]
+    if record.message:
+        rows.append(("message", record.message))
+    if record.resumed_from is not None:
+        rows.append(("continues", record.resumed_from))
+    if record.cancel_wish is not None and record.ended_at is None:
+        rows.append(("cancel", f"asked for ({record.cancel_wish})"))
+    tell(*table(rows))
+    tell("", "journal" if journal else "journal: no step yet", bold=True)
+    tell(*(f"  {_step(row, now=now)}" for row in journal))
+
+
+def _step(row: "JournalRow", *, now: float) -> str:
+    change = row.target if row.source == row.target else f"{row.source} -> {row.target}"
+    notes = [row.reason.replace("_", " ")] if row.reason else []
+    if row.delay_s:
+        notes.append(f"wait {duration(row.delay_s)}")
+    if row.tries:
+        notes.append(f"failure {row.tries} of {row.tries_allowed}")
+    if row.absorbed:
+        notes.append("changed nothing")
+    if row.facts.get("item"):
+        notes.append(f"item {row.facts['item']}")
+    if row.facts.get("message"):
+        notes.append(what_happened(str(row.facts["message"])))
+    line = f"{row.seq:>3}  {clock_time(row.at, now=now)}  {row.trigger:<14} {change}"
+    return printable(line + (f"  ({'; '.join(notes)})" if notes else ""))
+
+
+@command.command("cancel")
+@click.argument("session_id", metavar="ID")
+@common
+def cancel_session(
+    session_id: str,
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+) -> int:
+    """End a session gracefully, wherever it runs: it saves a checkpoint, so nothing is lost."""
+
+    async def run() -> int:
+        async with opened(db) as engine:
+            found = await find_session(engine, session_id)
+            was_over = found.ended_at is not None
+            record = found if was_over else await engine.cancel(found.session_id)
+            lease_s = engine.settings.lease_s
+        if as_json:
+            emit({**session_shape(record), "was_over": was_over})
+        elif was_over:
+            tell(
+                f"session {record.session_id} is over already: {state_words(str(record.value.state))}"
+            )
+        elif record.ended_at is not None:
+            tell(f"session {record.session_id} is ended; its checkpoint stands")
+        else:
+            tell(
+                f"session {record.session_id} was asked to end ({record.owner} runs it); it does so "
+                f"with its next commit or sign of life, within {duration(lease_s / 3)}"
+            )
+        return 0
+
+    return asyncio.run(run())

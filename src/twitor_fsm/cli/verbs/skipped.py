@@ -1,0 +1,115 @@
+"""`twitor skipped`: items that were left out, and how to have them tried again."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..database import opened, with_db
+from ..failures import Failure
+from ..options import common, user_id
+from ..terminal import emit, say, tell
+from ..words import ago, count, what_happened
+
+if TYPE_CHECKING:
+    from ...storage.base import SkippedRow
+
+SECTION = "Look"
+
+
+@click.group(short_help="Items that were left out: list, try again.")
+def command() -> None:
+    """Look at items that were left out, and have them tried again. They are kept with what they hold."""
+
+
+@command.command("list")
+@common
+@user_id("Only this user's.")
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--raw", is_flag=True, help="With --json: what the source gave, too.")
+def list_skipped(
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    user_id: str | None,
+    limit: int,
+    raw: bool,  # noqa: FBT001 - click passes by name
+) -> int:
+    """List skipped items, oldest first."""
+
+    async def run() -> int:
+        async with opened(db) as engine:
+            rows = await engine.store.skipped(user_id=user_id, limit=limit)
+            now = engine.clock.now()
+        if as_json:
+            emit({"skipped": [_shape(row, raw=raw) for row in rows]})
+            return 0
+        if not rows:
+            tell("nothing is skipped")
+        for row in rows:
+            due = ", to be tried again" if row.due else ""
+            tell(
+                f"{row.skip.key}",
+                f"    {row.skip.category.value} ({row.skip.reason}): {what_happened(row.skip.message)}",
+                f"    user {row.crawl.user_id} from {row.crawl.source}, {ago(row.skip.at, now=now)}, "
+                f"{count(row.tries, 'failed attempt')}{due}",
+            )
+        if rows:
+            if len(rows) == limit:
+                say(f"these are the first {limit:,}; --limit shows more")
+            say(f"try them again: {with_db('twitor skipped retry', db)}, then crawl")
+        return 0
+
+    return asyncio.run(run())
+
+
+def _shape(row: "SkippedRow", *, raw: bool) -> dict[str, Any]:
+    shape: dict[str, Any] = {
+        "id": row.skip.key,
+        "user_id": row.crawl.user_id,
+        "source": row.crawl.source,
+        "category": row.skip.category.value,
+        "reason": row.skip.reason,
+        "message": row.skip.message,
+        "at": row.skip.at,
+        "tries": row.tries,
+        "due": row.due,
+    }
+    return {**shape, "raw": row.skip.raw} if raw else shape
+
+
+@command.command("retry")
+@click.argument("keys", nargs=-1, metavar="[KEYS]...")
+@common
+@user_id("Only this user's.")
+def retry_skipped(
+    keys: tuple[str, ...],
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    user_id: str | None,
+) -> int:
+    """Have skipped items (all, or those named by their KEYS) tried again.
+
+    This marks them; the next crawl tries them first, from what was kept, without a request.
+    """
+
+    async def run() -> int:
+        async with opened(db) as engine:
+            marked = await engine.retry_skipped(user_id, keys=keys or None)
+        if keys and not marked:
+            raise Failure(
+                "none of these is a skipped item; nothing was changed. "
+                "The keys are in: twitor skipped list",
+                2,
+            )
+        if as_json:
+            emit({"marked": marked})
+        elif marked:
+            tell(
+                f"{count(marked, 'skipped item')} marked; the next crawl tries "
+                f"{'it' if marked == 1 else 'them'} first: {with_db('twitor crawl', db)}"
+            )
+        else:
+            tell("nothing is skipped, so there is nothing to try again")
+        return 0
+
+    return asyncio.run(run())

@@ -1,0 +1,128 @@
+"""`twitor status`: where every crawl stands, and what to do next."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from ..database import clear_name, database_of, opened
+from ..options import common
+from ..shapes import (
+    checkpoint_shape,
+    checkpoint_words,
+    is_running,
+    next_step,
+    session_shape,
+    state_line,
+)
+from ..terminal import emit, table, tell
+from ..words import count, state_colour
+
+if TYPE_CHECKING:
+    from ...core.progress import Checkpoint
+    from ...core.records import CrawlKey, SessionRecord
+    from ...engine import CrawlEngine
+
+SECTION = "Look"
+
+_SKIPS_COUNTED: Final = 10_000
+
+
+@attrs.frozen
+class Crawl:
+    """One crawl as the database knows it."""
+
+    key: "CrawlKey"
+    bookmarks: int
+    checkpoint: "Checkpoint | None"
+    skipped: int
+    due: int
+    last: "SessionRecord | None"
+
+
+@click.command(short_help="Where every crawl stands, and what to do next.")
+@common
+def command(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+    """Show every crawl: its last session, bookmarks, checkpoint, skipped items, and what to do next."""
+    return asyncio.run(_status(db, as_json=as_json))
+
+
+async def _status(db: str | None, *, as_json: bool) -> int:
+    async with opened(db) as engine:
+        name = clear_name(database_of(db, engine.settings))
+        crawls = [await _look(engine, key) for key in await engine.store.crawls()]
+        total = await engine.store.count_bookmarks()
+        now = engine.clock.now()
+    if as_json:
+        emit(
+            {"database": name, "bookmarks": total, "crawls": [_shape(c, db) for c in crawls]},
+        )
+        return 0
+    tell(f"{name}: {count(total, 'bookmark')}, {count(len(crawls), 'crawl')}", bold=True)
+    for crawl in crawls:
+        _show(crawl, db, now=now)
+    if not crawls:
+        tell("  nothing was crawled into it yet. Begin with: twitor crawl")
+    return 0
+
+
+async def _look(engine: "CrawlEngine", key: "CrawlKey") -> Crawl:
+    store = engine.store
+    sessions = await store.sessions(crawl=key, limit=1)
+    skipped = [
+        row
+        for row in await store.skipped(user_id=key.user_id, limit=_SKIPS_COUNTED)
+        if row.crawl == key
+    ]
+    checkpoint = await store.checkpoint(key)
+    return Crawl(
+        key=key,
+        bookmarks=checkpoint.bookmarks_count if checkpoint else 0,
+        checkpoint=checkpoint,
+        skipped=len(skipped),
+        due=sum(row.due for row in skipped),
+        last=sessions[0] if sessions else None,
+    )
+
+
+def _shape(crawl: Crawl, db: str | None) -> dict[str, Any]:
+    last = crawl.last
+    waits = last is not None and last.ended_at is None
+    return {
+        "user_id": crawl.key.user_id,
+        "source": crawl.key.source,
+        "bookmarks": crawl.bookmarks,
+        "skipped": crawl.skipped,
+        "skipped_due": crawl.due,
+        "checkpoint": checkpoint_shape(crawl.checkpoint),
+        "last_session": session_shape(last) if last else None,
+        "state": str(last.value.state) if last else None,
+        "reason": last.value.reason if last else None,
+        "running": is_running(last) if last else False,
+        "paused_until": last.value.resume_at if last and waits else None,
+        "next": next_step(last, db) if last else None,
+    }
+
+
+def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
+    last = crawl.last
+    tell("", f"user {crawl.key.user_id}, from {crawl.key.source}", bold=True)
+    if last is not None:
+        (state,) = table([("state", state_line(last, now=now))])
+        tell(
+            state.replace("state  ", "state       ", 1), colour=state_colour(str(last.value.state))
+        )
+    rows = [
+        ("bookmarks", f"{crawl.bookmarks:,}"),
+        ("checkpoint", checkpoint_words(crawl.checkpoint, now=now)),
+    ]
+    if crawl.skipped:
+        due = f", {crawl.due:,} to be tried again by the next crawl" if crawl.due else ""
+        rows.append(("skipped", f"{crawl.skipped:,}{due}   (twitor skipped list)"))
+    if last is not None:
+        if last.message:
+            rows.append(("message", last.message))
+        rows.append(("session", last.session_id))
+        rows.append(("next", next_step(last, db)))
+    tell(*table(rows))

@@ -1,0 +1,214 @@
+"""Every block of docs/error-handling.md runs, and its loop does what the page says, action by action."""
+
+import asyncio
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from twitor_fsm import ErrorContext, ErrorHandler
+from twitor_fsm.core.taxonomy import USER_ACTIONS, ErrorCategory
+from twitor_fsm.errors import AuthenticationFailed, InvalidItem, RateLimited
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "error-handling.md").read_text("utf-8")
+BLOCKS: Final = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+class Checkpoints:
+    """Notes what happens, in order."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, object]] = []
+        self.stored: Any = None
+
+    async def save_checkpoint(self, tweet_id: str, bookmarks_count: int | None = None) -> None:
+        self.log.append(("save", tweet_id))
+        self.stored = SimpleNamespace(
+            last_tweet_id=tweet_id, last_crawled_at="now", bookmarks_count=bookmarks_count
+        )
+
+    async def get_checkpoint(self) -> Any:
+        return self.stored
+
+    async def clear_checkpoint(self) -> None:
+        self.stored = None
+
+    async def sleep(self, seconds: float) -> None:
+        self.log.append(("wait", seconds))
+
+
+@pytest.fixture
+def checkpoints() -> Checkpoints:
+    return Checkpoints()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_RETRIES", "INITIAL_BACKOFF"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def names_of(word: str) -> dict[str, Any]:
+    """The names that the one block with this word defines."""
+    (code,) = (code for code in BLOCKS if word in code)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/error-handling.md", "exec"), names)
+    return names
+
+
+def test_there_is_a_test_for_every_block() -> None:
+    words = [
+        "ServiceDown",
+        "def recovering",
+        "def shut_down",
+        "get_checkpoint",
+        "get_settings",
+        "basicConfig",
+    ]
+
+    assert [sum(word in code for code in BLOCKS) for word in words] == [1] * len(words)
+    assert len(BLOCKS) == len(words)
+
+
+def test_the_table_holds_the_documents_user_actions() -> None:
+    for category in ErrorCategory:
+        (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{category}` |"))
+        assert row.endswith(f"| {USER_ACTIONS[category]} |")
+
+
+async def run(
+    errors: list[Exception], checkpoints: Checkpoints, last_id: str | None = "42"
+) -> str | None:
+    """The page's loop around an operation that raises these, one at a call, then succeeds."""
+    names = names_of("def recovering")
+    names["asyncio"] = SimpleNamespace(sleep=checkpoints.sleep)
+    left = list(errors)
+
+    async def operation() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    result: str | None = await names["recovering"](
+        operation, ErrorHandler(checkpoints), lambda: last_id
+    )
+    return result
+
+
+async def test_a_rate_limit_saves_then_waits_and_goes_on(checkpoints: Checkpoints) -> None:
+    assert await run([RateLimited(), RateLimited()], checkpoints) == "done"
+    assert checkpoints.log == [("save", "42"), ("wait", 900.0)] * 2
+
+
+async def test_a_pause_keeps_the_number_of_retries(checkpoints: Checkpoints) -> None:
+    errors = [TimeoutError(), RateLimited(), TimeoutError()]
+
+    assert await run(errors, checkpoints, last_id=None) == "done"
+    assert checkpoints.log == [("wait", 1.0), ("wait", 900.0), ("wait", 2.0)]
+
+
+async def test_a_network_that_stays_down_ends_after_the_ladder(checkpoints: Checkpoints) -> None:
+    with pytest.raises(TimeoutError):
+        await run([TimeoutError()] * 100, checkpoints)
+
+    waits = [("wait", delay) for delay in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    assert checkpoints.log == [*waits, ("save", "42")]
+
+
+async def test_bad_data_is_skipped(checkpoints: Checkpoints) -> None:
+    assert await run([InvalidItem("x")], checkpoints) is None
+    assert await run([ValueError("x")], checkpoints) is None
+    assert checkpoints.log == []
+
+
+@pytest.mark.parametrize(
+    ("error", "log"), [(AuthenticationFailed("x"), []), (MemoryError(), [("save", "42")])]
+)
+async def test_an_abort_raises_the_error(
+    error: Exception, log: list[tuple[str, object]], checkpoints: Checkpoints
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        await run([error], checkpoints)
+
+    assert caught.value is error
+    assert checkpoints.log == log
+
+
+async def test_a_cancellation_passes_through_the_loop(checkpoints: Checkpoints) -> None:
+    names = names_of("def recovering")
+
+    async def operation() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await names["recovering"](operation, ErrorHandler(checkpoints), lambda: "42")
+
+
+async def test_the_shutdown_of_the_page_saves_and_closes(checkpoints: Checkpoints) -> None:
+    async def close() -> None:
+        checkpoints.log.append(("close", None))
+
+    await names_of("def shut_down")["shut_down"](
+        ErrorHandler(checkpoints),
+        ErrorContext(MemoryError(), last_processed_id="42"),
+        SimpleNamespace(aclose=close),
+        SimpleNamespace(close=close),
+    )
+
+    assert checkpoints.log == [("save", "42"), ("close", None), ("close", None)]
+
+
+async def test_the_checkpoint_functions_of_the_page(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = names_of("get_checkpoint")
+    for action in ("show", "set_by_hand", "show", "start_over", "show"):
+        await names[action](checkpoints)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "No checkpoint found, starting fresh crawl",
+        "Resuming from tweet ID: 1234567890",
+        "Last crawled: now",
+        "Bookmarks processed: 100",
+        "No checkpoint found, starting fresh crawl",
+    ]
+
+
+async def test_the_rules_of_the_page_classify_its_exceptions() -> None:
+    names = names_of("ServiceDown")
+    found = [
+        (await names["handler"].handle_error(ErrorContext(names[name]()))).category
+        for name in ("QuotaUsedUp", "ServiceDown")
+    ]
+
+    assert found == [ErrorCategory.RATE_LIMIT, ErrorCategory.NETWORK]
+
+
+def test_the_settings_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INITIAL_BACKOFF", "3")
+    names = names_of("get_settings")
+    numbers = [
+        (names[name].max_retries, names[name].initial_backoff)
+        for name in ("from_environment", "patient")
+    ]
+
+    assert numbers == [(5, 3.0), (8, 1.5)]
+
+
+def test_the_log_format_of_the_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])  # basicConfig does nothing where there are some
+    level = root.level
+    try:
+        names_of("basicConfig")
+    finally:
+        root.setLevel(level)
+
+    assert capsys.readouterr().err == (
+        "INFO twitor_fsm.recovery [s1 None fetch] as a recovery logs\n"
+    )

@@ -1,0 +1,482 @@
+"""The command line in one process: what it prints for people and for programs."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from twitor_fsm.cli.app import twitor
+from twitor_fsm.cli.check_database import has_wal_reset_bug
+from twitor_fsm.cli.terminal import json_text, printable
+from twitor_fsm.cli.words import ago, count, duration, say_again
+
+Run = Callable[..., Result]
+
+ODD = "a\u2028b\u2029c \u202egnissap\u202c \x9b31m\x7f \ud83d end"
+ESCAPE = "\x1b[31mred\x1b[0m"
+
+REPORT_KEYS = {
+    "session_id", "user_id", "source", "state", "category", "reason", "message", "seen", "stored",
+    "already_known", "skipped", "skipped_items", "errors", "requests", "items_fetched",
+    "cost_usd_estimate", "retries", "pauses", "resume_at", "durable", "lost", "resumed",
+    "resumed_from", "bookmarks_count", "cleanup_errors", "cost_note", "user_id_from", "error",
+    "exit_code",
+}  # fmt: skip
+SESSION_KEYS = {
+    "session_id", "user_id", "source", "state", "final", "category", "reason", "message", "seen",
+    "stored", "already_known", "skipped", "errors", "requests", "items_fetched", "retries", "pauses",
+    "retry_at", "resume_at", "durable", "resumed_from", "cancel_wish", "owner", "lease_until",
+    "started_at", "updated_at", "ended_at", "ordinal", "running",
+}  # fmt: skip
+CHECKPOINT_KEYS = {
+    "last_tweet_id", "bookmarks_count", "last_crawled_at", "cursor", "page_size", "position",
+    "generation", "under_way",
+}  # fmt: skip
+
+
+def post(number: int, text: str = "text", **more: Any) -> dict[str, Any]:
+    return {"id": str(10**18 + number), "text": text, "author_id": "7", **more}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "X_BEARER_TOKEN", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def invoke(*args: str, **options: Any) -> Result:
+        return CliRunner().invoke(twitor, list(args), prog_name="twitor", **options)
+
+    return invoke
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A saved page: 30 posts, one of them odd, and one element that is no post."""
+    posts: list[Any] = [post(n) for n in range(29)]
+    posts.insert(3, post(100, ODD))
+    posts.insert(9, {"text": ESCAPE})
+    path = tmp_path / "page.json"
+    path.write_text(json.dumps({"data": posts, "meta": {"result_count": len(posts)}}))
+    return path
+
+
+@pytest.fixture
+def crawled(run: Run, file: Path) -> Run:
+    result = run("crawl", str(file), "--json")
+    assert result.exit_code == 0, result.output
+    return run
+
+
+def test_help_names_every_verb_with_one_line(run: Run) -> None:
+    shown = run("--help").stdout
+    verbs = (
+        "crawl", "demo", "simulate", "status", "sessions", "skipped", "checkpoint", "export",
+        "doctor", "db",
+    )  # fmt: skip
+    for verb in verbs:
+        assert f"\n  {verb} " in shown
+        assert run(verb, "--help").exit_code == 0
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("sqlalchemy", "rich", "starlette", "uvicorn", "structlog", "httpx", "alembic", "redis")
+    code = (
+        "import sys\n"
+        "from twitor_fsm.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_takes_less_than_a_third_of_a_second_of_cpu() -> None:
+    def cpu_s() -> float:
+        before = os.times()
+        subprocess.run(
+            [sys.executable, "-m", "twitor_fsm.cli", "--help"], capture_output=True, check=True
+        )
+        after = os.times()
+        return (
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
+
+    assert min(cpu_s() for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "structlog"])
+def test_a_missing_extra_is_told_with_the_line_to_run(missing: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from twitor_fsm.cli import main\n"
+        "import twitor_fsm.cli.watching as w\n"
+        "w.is_terminal = lambda stream: True\n"
+        "main(['crawl', 'page.json', '-v'])"
+        if missing != "click"
+        else "import sys; sys.modules['click'] = None\nfrom twitor_fsm.cli import main\nmain(['demo'])"
+    )
+    (tmp_path / "page.json").write_text('{"data": []}')
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'pip install "twitor-fsm[cli]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_usage_errors_end_with_2_and_an_object(run: Run) -> None:
+    result = run("crawl", "--page-size", "1000", "--json")
+    assert result.exit_code == 2
+    told = json.loads(result.stdout)
+    assert told["error"] == "usage"
+    assert told["exit_code"] == 2
+    assert told["message"] in result.stderr
+    assert run("nonsense").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("status",),
+        ("sessions", "list"),
+        ("skipped", "list"),
+        ("checkpoint", "show"),
+        ("export",),
+    ],
+)
+def test_a_misspelt_database_is_not_made(run: Run, tmp_path: Path, verb: tuple[str, ...]) -> None:
+    result = run(*verb, "--db", "mispelt.db", "--json")
+    assert result.exit_code == 2
+    assert "mispelt.db" in json.loads(result.stdout)["message"]
+    assert not (tmp_path / "mispelt.db").exists()
+
+
+def test_a_wrong_setting_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setenv("MAX_RETRIES", "many")
+    result = run("crawl", str(file))
+    assert result.exit_code == 2
+    assert "MAX_RETRIES" in result.stderr
+
+
+def test_an_error_shows_no_traceback_unless_asked(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.db").write_text("this is no database" * 100)
+    result = run("status", "--db", "bad.db", "--json")
+    assert result.exit_code == 14
+    assert json.loads(result.stdout)["error"] == "database"
+    assert "Traceback" not in result.output
+    assert run("status", "--db", "bad.db", "--debug").exception is not None
+
+
+def test_crawling_a_file_tells_everything_as_json(run: Run, file: Path) -> None:
+    result = run("crawl", str(file), "--json")
+    told = json.loads(result.stdout)
+    assert set(told) == REPORT_KEYS
+    assert told["exit_code"] == result.exit_code == 0
+    assert (told["state"], told["error"]) == ("completed", None)
+    assert (told["seen"], told["stored"], told["skipped"]) == (31, 30, 1)
+    assert told["user_id"] == "local"
+    assert told["cost_usd_estimate"] == 0.0
+    assert told["cost_note"] == "reading a file costs nothing"
+    assert set(told["skipped_items"][0]) == {"id", "category", "reason", "message"}
+
+
+def test_crawling_again_stores_nothing_twice(crawled: Run, file: Path) -> None:
+    told = json.loads(crawled("crawl", str(file), "--json").stdout)
+    assert told["stored"] == 0
+    assert told["bookmarks_count"] == 30
+    assert told["user_id_from"] == "database"
+
+
+def test_the_summary_says_what_came_of_it_and_what_to_do(run: Run, file: Path) -> None:
+    result = run("crawl", str(file))
+    assert result.stdout.startswith("Completed")
+    assert "30 bookmarks stored, 1 skipped" in result.stdout
+    assert "twitor export" in result.stdout
+    assert "starting the crawl" in result.stderr
+    assert "\x1b" not in result.output
+
+
+def test_quiet_says_nothing(run: Run, file: Path) -> None:
+    result = run("crawl", str(file), "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_missing_file_is_a_usage_error(run: Run, tmp_path: Path) -> None:
+    result = run("crawl", "nowhere.json", "--json")
+    assert result.exit_code == 2
+    assert "nowhere.json" in json.loads(result.stdout)["message"]
+    assert not (tmp_path / "bookmarks.db").exists()
+
+
+def test_max_items_ends_with_75_and_goes_on(run: Run, file: Path) -> None:
+    first = run("crawl", str(file), "--max-items", "10", "--json")
+    told = json.loads(first.stdout)
+    assert first.exit_code == told["exit_code"] == 75
+    assert (told["reason"], told["error"]) == ("max_items", "interrupted")
+    assert told["stored"] + told["skipped"] == 10
+    second = run("crawl", str(file), "--json")
+    assert second.exit_code == 0
+    assert json.loads(second.stdout)["bookmarks_count"] == 30
+
+
+def test_a_missing_token_ends_with_10_and_says_how_to_get_one(run: Run) -> None:
+    result = run("crawl", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["error"]) == (10, "auth")
+    assert "bookmark.read" in told["message"]
+    assert "X_BEARER_TOKEN" in told["message"]
+
+
+def test_status_tells_every_crawl(crawled: Run) -> None:
+    told = json.loads(crawled("status", "--json").stdout)
+    assert set(told) == {"database", "bookmarks", "crawls"}
+    (crawl,) = told["crawls"]
+    assert set(crawl) == {
+        "user_id", "source", "bookmarks", "skipped", "skipped_due", "checkpoint", "last_session",
+        "state", "reason", "running", "paused_until", "next",
+    }  # fmt: skip
+    assert set(crawl["last_session"]) == SESSION_KEYS
+    assert set(crawl["checkpoint"]) == CHECKPOINT_KEYS
+    assert (crawl["bookmarks"], crawl["skipped"], crawl["running"]) == (30, 1, False)
+    shown = crawled("status").stdout
+    assert "completed" in shown
+    assert "twitor crawl page.json" in shown
+
+
+def test_sessions_are_listed_and_shown_by_a_beginning_of_their_id(crawled: Run) -> None:
+    (session,) = json.loads(crawled("sessions", "list", "--json").stdout)["sessions"]
+    assert set(session) == SESSION_KEYS
+    whole = session["session_id"]
+    shown = json.loads(crawled("sessions", "show", whole[:4], "--json").stdout)
+    assert set(shown) == SESSION_KEYS | {"journal"}
+    assert shown["session_id"] == whole
+    assert whole in crawled("sessions", "show").stdout
+    assert "finish" in crawled("sessions", "show", "last").stdout
+    unknown = crawled("sessions", "show", "ffff", "--json")
+    assert unknown.exit_code == 2
+
+
+def test_a_beginning_shared_by_sessions_is_refused(crawled: Run, file: Path) -> None:
+    crawled("crawl", str(file))
+    ids = [
+        s["session_id"]
+        for s in json.loads(crawled("sessions", "list", "--json").stdout)["sessions"]
+    ]
+    result = crawled(
+        "sessions", "show", "".join(a for a, b in zip(*ids, strict=True) if a == b)[:8]
+    )
+    assert result.exit_code == 2
+    assert "2 sessions" in result.stderr
+
+
+def test_the_journal_is_json_lines(crawled: Run) -> None:
+    lines = crawled("sessions", "show", "--journal").stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["trigger"] for row in rows] == ["item_skipped", "finish"]
+    assert set(rows[0]) == {
+        "seq", "at", "trigger", "from", "to", "category", "reason", "delay_s", "tries",
+        "tries_allowed", "facts", "absorbed", "spec",
+    }  # fmt: skip
+
+
+def test_cancelling_a_session_that_is_over_changes_nothing(crawled: Run) -> None:
+    told = json.loads(crawled("sessions", "cancel", "last", "--json").stdout)
+    assert set(told) == SESSION_KEYS | {"was_over"}
+    assert (told["was_over"], told["state"]) == (True, "completed")
+
+
+def test_skipped_items_are_listed_and_tried_again(crawled: Run, file: Path) -> None:
+    (item,) = json.loads(crawled("skipped", "list", "--json").stdout)["skipped"]
+    assert set(item) == {
+        "id", "user_id", "source", "category", "reason", "message", "at", "tries", "due",
+    }  # fmt: skip
+    assert crawled("skipped", "retry", "unknown").exit_code == 2
+    assert json.loads(crawled("skipped", "retry", item["id"], "--json").stdout) == {"marked": 1}
+    assert json.loads(crawled("skipped", "list", "--json").stdout)["skipped"][0]["due"] is True
+    crawled("crawl", str(file))
+    (again,) = json.loads(crawled("skipped", "list", "--json").stdout)["skipped"]
+    assert again["tries"] == 2
+    assert "next crawl" in crawled("skipped", "retry").stdout
+    assert "raw" in json.loads(crawled("skipped", "list", "--json", "--raw").stdout)["skipped"][0]
+
+
+def test_clearing_a_checkpoint_needs_a_yes(crawled: Run) -> None:
+    assert crawled("checkpoint", "clear").exit_code == 2
+    (kept,) = json.loads(crawled("checkpoint", "show", "--json").stdout)["checkpoints"]
+    assert set(kept) == {"user_id", "source", "checkpoint"}
+    assert kept["checkpoint"]["bookmarks_count"] == 30
+    cleared = json.loads(crawled("checkpoint", "clear", "--yes", "--json").stdout)
+    assert set(cleared) == {"user_id", "source", "cleared"}
+    (gone,) = json.loads(crawled("checkpoint", "show", "--json").stdout)["checkpoints"]
+    assert gone["checkpoint"] is None
+    assert json.loads(crawled("status", "--json").stdout)["bookmarks"] == 30
+
+
+def test_clearing_among_several_crawls_wants_a_choice(crawled: Run, file: Path) -> None:
+    crawled("crawl", str(file), "--user-id", "other")
+    result = crawled("checkpoint", "clear", "--yes")
+    assert result.exit_code == 2
+    assert "--user-id other" in result.stderr
+    assert crawled("checkpoint", "clear", "--yes", "--user-id", "other").exit_code == 0
+
+
+@pytest.mark.parametrize("shape", ["jsonl", "json"])
+def test_export_is_valid_for_any_text(crawled: Run, shape: str) -> None:
+    out = crawled("export", "--format", shape).stdout
+    rows = [json.loads(line) for line in out.splitlines()] if shape == "jsonl" else json.loads(out)
+    assert len(rows) == 30
+    assert {row["id"] for row in rows} == {str(10**18 + n) for n in (*range(29), 100)}
+    (odd,) = [row for row in rows if row["id"] == str(10**18 + 100)]
+    assert odd["text"] == ODD
+    assert set(odd) == {
+        "id", "text", "author_id", "author_username", "author_name", "created_at", "kind",
+        "source", "stored_at", "result", "raw",
+    }  # fmt: skip
+    assert isinstance(odd["raw"], dict)
+    for risky in ("\u2028", "\u202e", "\x9b", "\x7f"):
+        assert risky not in out
+
+
+def test_export_writes_a_private_file_whole(crawled: Run, tmp_path: Path) -> None:
+    told = json.loads(crawled("export", "-o", "out.jsonl", "--json").stdout)
+    assert told == {"output": "out.jsonl", "format": "jsonl", "bookmarks": 30}
+    out = tmp_path / "out.jsonl"
+    assert len(out.read_text().splitlines()) == 30
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob(".*.part"))
+    assert crawled("export", "-o", "no/such/dir.jsonl").exit_code == 2
+
+
+def test_an_empty_export_is_valid(crawled: Run) -> None:
+    assert json.loads(crawled("export", "--format", "json", "--user-id", "nobody").stdout) == []
+
+
+def test_nothing_a_terminal_obeys_reaches_people(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "\x1b[2Jevil\u202e.json"
+    path.write_text(json.dumps({"data": [post(1, ESCAPE), {"id": ESCAPE, "text": ODD}]}))
+    results = [
+        run("crawl", str(path)),
+        run("crawl", str(path) + "x"),
+        run("status"),
+        run("sessions", "show"),
+        run("skipped", "list"),
+        run("checkpoint", "show"),
+    ]
+    for result in results:
+        shown = result.stdout + result.stderr
+        assert shown
+        assert all(char == "\n" or char.isprintable() for char in shown), repr(shown)
+
+
+def test_doctor_names_each_check_and_its_remedy(
+    crawled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("X_BEARER_TOKEN", "secret-token")
+    result = crawled("doctor", "--offline", "--json")
+    told = json.loads(result.stdout)
+    assert set(told) == {"ok", "exit_code", "checks"}
+    assert (result.exit_code, told["ok"]) == (0, True)
+    assert all(set(check) == {"name", "verdict", "detail", "remedy"} for check in told["checks"])
+    names = {check["name"] for check in told["checks"]}
+    assert names >= {
+        "settings", "sqlite", "database", "permissions", "integrity", "journal_mode", "schema",
+        "writing", "checkpoints", "disk", "token",
+    }  # fmt: skip
+    assert "secret-token" not in result.output
+    assert all(check["remedy"] for check in told["checks"] if check["verdict"] != "ok")
+
+
+def test_doctor_sees_a_damaged_file_open_rights_and_no_network(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "bad.db"
+    bad.write_text("this is no database" * 100)
+    monkeypatch.setenv("no_proxy", "*")
+    result = run("doctor", "--db", "bad.db", "--api-url", "http://127.0.0.1:9", "--json")
+    told = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert result.exit_code == 1
+    assert told["database"]["verdict"] == "fail"
+    assert told["connection"]["verdict"] == "fail"
+    assert told["token"]["verdict"] == "warn"
+
+
+def test_doctor_warns_of_a_database_that_others_read(crawled: Run, tmp_path: Path) -> None:
+    (tmp_path / "bookmarks.db").chmod(0o644)
+    checks = json.loads(crawled("doctor", "--offline", "--json").stdout)["checks"]
+    (permissions,) = [check for check in checks if check["name"] == "permissions"]
+    assert permissions["verdict"] == "warn"
+    assert "chmod 600" in permissions["remedy"]
+
+
+def test_doctor_changes_nothing(crawled: Run, tmp_path: Path) -> None:
+    before = (tmp_path / "bookmarks.db").read_bytes()
+    crawled("doctor", "--offline")
+    assert (tmp_path / "bookmarks.db").read_bytes() == before
+
+
+def test_db_upgrade_makes_the_tables(run: Run) -> None:
+    told = json.loads(run("db", "upgrade", "--db", "new.db", "--json").stdout)
+    assert set(told) == {"database", "revision"}
+    assert json.loads(run("status", "--db", "new.db", "--json").stdout)["crawls"] == []
+
+
+def test_a_password_in_the_database_url_is_never_shown(run: Run) -> None:
+    result = run("status", "--db", "postgresql+asyncpg://me:hunter2@127.0.0.1:9/none", "--json")
+    assert result.exit_code == 14
+    assert "hunter2" not in result.output
+
+
+def test_printable_and_json_neutralise_every_character() -> None:
+    for number in (*range(0x3000), 0xD800, 0xFEFF, 0xE0001, 0x10FFFF):
+        char = chr(number)
+        assert printable(char).isprintable()
+        assert json.loads(json_text(char)) == char
+        json_text(char).encode()
+
+
+@pytest.mark.parametrize(
+    ("version", "has_it"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+    ],
+)
+def test_the_wal_reset_bug_is_known_by_version(version: tuple[int, int, int], has_it: bool) -> None:
+    assert has_wal_reset_bug(version) is has_it
+
+
+def test_words() -> None:
+    assert [duration(s) for s in (0, 0.2, 59, 60, 843, 7500, 200_000)] == [
+        "0 s", "0.2 s", "59 s", "1 min", "14 min 3 s", "2 h 5 min", "2 days",
+    ]  # fmt: skip
+    assert [count(n, w) for n, w in ((1, "page"), (2, "page"), (2, "retry"))] == [
+        "1 page", "2 pages", "2 retries",
+    ]  # fmt: skip
+    assert ago(None, now=5) == "never"
+    assert say_again("x", None) == "twitor crawl"
+    assert say_again("file:my file.json@0123abcd", "a b.db") == (
+        "twitor crawl 'my file.json' --db 'a b.db'"
+    )
