@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
-TEST_FOLDERS := $(wildcard tests/unit tests/property tests/integration tests/acceptance)
+SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py)))
+TEST_FOLDERS := $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench diagrams docs clean
@@ -30,7 +31,7 @@ test: $(STAMP)  ## Run the whole suite (WORKERS=0 runs it in one process, ARGS= 
 lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(wildcard src examples benchmarks)
+	$(BIN)/mypy $(SOURCES)
 	@for folder in $(TEST_FOLDERS); do echo "mypy $$folder"; $(BIN)/mypy $$folder || exit 1; done
 
 format: $(STAMP)  ## Apply the formatter and the safe fixes of ruff

@@ -12,6 +12,7 @@ from .core.progress import Checkpoint
 from .core.records import CrawlKey
 from .errors import ConfigurationError
 from .logs import log_checkpoint
+from .ownership import is_gone
 from .storage.base import Store
 
 __all__ = ["CheckpointManager"]
@@ -71,6 +72,7 @@ class CheckpointManager:
             tweet_id=tweet_id,
             bookmarks_count=bookmarks_count,
             now=self._clock.now(),
+            is_gone=is_gone,
         )
         log_checkpoint(tweet_id, extra=self._extra("save_checkpoint"))
         return saved
@@ -83,7 +85,7 @@ class CheckpointManager:
             StoreUnavailable: The database gives no answer.
         """
         store = await self._opened()
-        await store.clear_checkpoint(self._crawl, now=self._clock.now())
+        await store.clear_checkpoint(self._crawl, now=self._clock.now(), is_gone=is_gone)
 
     async def _opened(self) -> Store:
         async with self._opening:

@@ -40,6 +40,9 @@ _WORST_FIRST: Final = (
     ErrorCategory.VALIDATION,
 )
 
+_LOOKED_AT: Final = 100
+"""Exceptions of a chain of causes at most: a loop that raises each failure from the one before makes long ones."""
+
 _EMBEDDERS_REASON: Final = {
     ErrorCategory.AUTH: Reason.TOKEN_REFUSED,
     ErrorCategory.RATE_LIMIT: Reason.RATE_LIMITED,
@@ -69,6 +72,8 @@ def classify(
     Raises:
         TypeError: A cancellation, alone or in a group, is no error: it has to be raised on.
     """
+    if any(isinstance(one, CancelledError) for one in _members(error)):
+        raise TypeError("a cancellation is no error to recover from: raise it on") from error
     moment = SystemClock().now() if now is None else now
     return _Search(operation, rules if rules is not None else MappingProxyType({}), moment).of(
         error
@@ -85,8 +90,6 @@ class _Search:
     seen: set[int] = attrs.field(factory=set, init=False)
 
     def of(self, error: BaseException) -> Classified:
-        if isinstance(error, CancelledError):
-            raise TypeError("a cancellation is no error to recover from: raise it on") from error
         self.seen.add(id(error))
         found = self._known(error) or self._of_group(error) or self._of_cause(error)
         if found is not None:
@@ -108,16 +111,21 @@ class _Search:
     def _of_group(self, error: BaseException) -> Classified | None:
         if not isinstance(error, BaseExceptionGroup):
             return None
-        found = [self.of(member) for member in error.exceptions if id(member) not in self.seen]
+        found = [self.of(member) for member in _members(error) if id(member) not in self.seen]
         if not found:
             return None
         worst = min(found, key=lambda member: _WORST_FIRST.index(member.category))
+        if worst.category is ErrorCategory.RATE_LIMIT:
+            ends = [one.reset_at for one in found if one.reset_at is not None]
+            worst = attrs.evolve(worst, reset_at=max(ends, default=None))
         others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         return attrs.evolve(worst, message=f"{worst.message}{others}")
 
     def _of_cause(self, error: BaseException) -> Classified | None:
         cause = error.__cause__
-        if cause is None or id(cause) in self.seen or isinstance(cause, CancelledError):
+        if cause is None or id(cause) in self.seen or len(self.seen) > _LOOKED_AT:
+            return None
+        if any(isinstance(one, CancelledError) for one in _members(cause)):
             return None
         found = self.of(cause)
         if found.category in _SKIPPING or found.reason is Reason.UNKNOWN:
@@ -125,8 +133,23 @@ class _Search:
         return attrs.evolve(found, message=f"{type_name(error)}, caused by {found.message}")
 
 
+def _members(error: BaseException) -> list[BaseException]:
+    """Those of a group, of the groups in it too; of anything else itself."""
+    found, waiting = [], [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(reversed(one.exceptions))
+        else:
+            found.append(one)
+    return found
+
+
 def _by_embedder(error: BaseException, category: ErrorCategory) -> Classified:
-    reset_at = getattr(error, "reset_at", None)
+    try:
+        reset_at = getattr(error, "reset_at", None)
+    except Exception:  # noqa: BLE001 - a property that fails names no time
+        reset_at = None
     is_time = isinstance(reset_at, (int, float)) and not isinstance(reset_at, bool)
     return Classified(
         category,

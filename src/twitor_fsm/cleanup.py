@@ -6,7 +6,7 @@ Must not know: what ended the session. A cleanup's failure is reported, never ra
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 __all__ = ["CleanupTask", "discard_cleanup", "run_cleanup"]
@@ -17,11 +17,14 @@ CleanupTask = Awaitable[Any] | Callable[[], Awaitable[Any] | Any]
 _LOG: Final = logging.getLogger("twitor_fsm.cleanup")
 
 
-async def run_cleanup(tasks: Iterable[CleanupTask], *, timeout_s: float) -> tuple[str, ...]:
+async def run_cleanup(
+    tasks: Iterable[CleanupTask], *, timeout_s: float, extra: Mapping[str, str | None]
+) -> tuple[str, ...]:
     """Run every task, one after the other.
 
     Args:
         tasks: What is to be freed, in order.
+        extra: session_id, user_id and operation, for log records.
         timeout_s: Limit of each task, seconds; one that overruns it is cancelled, and left behind if it does not end.
 
     Returns:
@@ -31,6 +34,7 @@ async def run_cleanup(tasks: Iterable[CleanupTask], *, timeout_s: float) -> tupl
     for task in tasks:
         problem = await _run_one(task, timeout_s)
         if problem is not None:
+            _LOG.error("%s; the other cleanup tasks run all the same", problem, extra=extra)
             problems.append(problem)
     return tuple(problems)
 
@@ -53,7 +57,6 @@ async def _run_one(task: CleanupTask, timeout_s: float) -> str | None:
     except asyncio.CancelledError:
         running.cancel()
         raise
-    _LOG.error("%s; the other cleanup tasks run all the same", problem)
     return problem
 
 

@@ -18,7 +18,13 @@ import attrs
 
 from .errors import ConfigurationError
 
-__all__ = ["Settings", "bearer_token_from_environment", "get_settings", "without_password"]
+__all__ = [
+    "Settings",
+    "bearer_token_from_environment",
+    "colour_from_environment",
+    "get_settings",
+    "without_password",
+]
 
 TOKEN_VARIABLE: Final = "X_BEARER_TOKEN"  # noqa: S105  the variable's name
 PREFIX: Final = "TWITOR_"
@@ -330,6 +336,11 @@ def get_settings() -> Settings:
     if problems:
         raise ConfigurationError(_refused(problems))
     return Settings(**values)
+
+
+def colour_from_environment() -> bool:
+    """Whether the terminal may be coloured: not if NO_COLOR is set (https://no-color.org) or it is a dumb one."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def bearer_token_from_environment() -> str | None:

@@ -200,7 +200,7 @@ class ErrorHandler:
         logs.log_shutdown(message, extra=context.extra)
         if save:
             await self._save(context, timeout_s)
-        problems = await run_cleanup(tasks, timeout_s=timeout_s)
+        problems = await run_cleanup(tasks, timeout_s=timeout_s, extra=context.extra)
         logs.log_shut_down(len(tasks), problems, extra=context.extra)
 
     def _strategy(self, context: ErrorContext) -> RecoveryStrategy:
@@ -264,9 +264,12 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.wait({task})
         except asyncio.CancelledError as exc:
             cancelled = exc
-    if cancelled is not None:
-        raise cancelled
-    task.result()
+    if cancelled is None:
+        task.result()
+        return
+    if not task.cancelled():
+        task.exception()  # seen: what passes through is the cancellation
+    raise cancelled
 
 
 def __getattr__(name: str) -> Any:

@@ -394,7 +394,11 @@ class CrawlSession:
 
     async def _run_cleanup(self) -> tuple[str, ...]:
         tasks, self._cleanup = self._cleanup, ()
-        return await run_cleanup(tasks, timeout_s=self._limits.cleanup_timeout_s)
+        return await run_cleanup(
+            tasks,
+            timeout_s=self._limits.cleanup_timeout_s,
+            extra=self._teller.extra("cleanup"),
+        )
 
     async def _beat(self) -> None:
         """A sign of life at a third of the lease; hears of cancel wishes and of a new owner."""

@@ -104,7 +104,7 @@ class Steps:
 
     async def failed(self, error: BaseException, operation: str, index: int | None = None) -> None:
         """An operation raised (on the element at `index`, if on one): classify, decide, post the event that it is."""
-        found = classify(error, operation=operation, rules=self._error_rules)
+        found = classify(error, operation=operation, rules=self._error_rules, now=self._clock.now())
         strategy = self._strategy(found.category, found.reason, found.message, found.reset_at)
         trigger = ops.trigger_for(strategy, of_item=index is not None)
         if trigger is Trigger.RATE_LIMITED and index is None:
@@ -355,9 +355,7 @@ class Steps:
                     retryable=False,
                 ) from refusal
             strategy = self._strategy(ErrorCategory.DATABASE, reason, message)
-            await self._post_strategy(
-                Trigger.ITEM_SKIPPED, strategy, "commit", index=index
-            )
+            await self._post_strategy(Trigger.ITEM_SKIPPED, strategy, "commit", index=index)
 
     async def _carry_out(self, step: Step | None) -> None:
         """The step is durable: do what the app's own effects ask for."""

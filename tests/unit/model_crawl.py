@@ -18,29 +18,52 @@ from twitor_fsm.core.taxonomy import Reason
 SIZES = (90, 20, 10, 5)
 
 
-@attrs.define
 class Listing:
-    """A bookmarks listing served in pages; cursors name the id that the next page begins behind."""
+    """A bookmarks listing served in pages.
 
-    ids: list[str]
-    early_above: int | None = None
-    """Page sizes above this lose their cursor ..."""
-    early_after: int = 3
-    """... once so many pages' worth of items have been served."""
-    requests: int = 0
+    A cursor names a place, as X's do: what comes and goes above it shifts nothing. Bookmarking an id (again) gives it
+    the highest place of all.
+    """
+
+    def __init__(
+        self, ids: list[str], *, early_above: int | None = None, early_after: int = 3
+    ) -> None:
+        """The ids, newest first; pages above a size lose their cursor after so many pages' worth of items."""
+        self._places = {key: -number for number, key in enumerate(ids)}
+        self._next = 1
+        self._early_above = early_above
+        self._early_after = early_after
+        self.requests = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """The listing now."""
+        return sorted(self._places, key=lambda key: -self._places[key])
+
+    def bookmark(self, keys: list[str]) -> None:
+        """Put ids on top, the first one topmost, whether they were in the listing or not."""
+        for key in reversed(keys):
+            self._places[key] = self._next
+            self._next += 1
+
+    def remove(self, keys: list[str]) -> None:
+        """Take ids away."""
+        for key in keys:
+            del self._places[key]
 
     def page(self, cursor: str | None, size: int) -> tuple[tuple[str, ...], str | None]:
         """One request."""
         self.requests += 1
-        start = 0 if cursor is None else int(cursor)
-        keys = tuple(self.ids[start : start + size])
-        following = start + size
-        if following >= len(self.ids):
+        ids = self.ids
+        below = [k for k in ids if cursor is None or self._places[k] < int(cursor)]
+        keys = tuple(below[:size])
+        if len(below) <= size:
             return keys, None
-        dropped = self.early_above is not None and size > self.early_above
-        if dropped and following >= self.early_after * size:
+        served = len(ids) - len(below) + size
+        dropped = self._early_above is not None and size > self._early_above
+        if dropped and served >= self._early_after * size:
             return keys, None
-        return keys, str(following)
+        return keys, str(self._places[keys[-1]])
 
 
 @attrs.define

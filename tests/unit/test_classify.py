@@ -759,3 +759,37 @@ def test_classifying_imports_none_of_the_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_limits_in_a_group_end_with_the_last_of_them() -> None:
+    group = ExceptionGroup("", [own.RateLimited(5.0), own.RateLimited(9.0), own.RateLimited()])
+    assert classify(group).reset_at == 9.0
+
+
+def test_a_group_or_chain_of_any_depth_is_classified() -> None:
+    deep: Exception = TimeoutError()
+    for _ in range(3000):
+        deep = ExceptionGroup("", [deep])
+    assert classify(deep).category is NETWORK
+    chain: BaseException = TimeoutError()
+    for _ in range(3000):
+        outer = RuntimeError()
+        outer.__cause__ = chain
+        chain = outer
+    assert classify(chain).category is FATAL
+
+
+def test_a_rule_for_everything_does_not_hide_a_cancellation() -> None:
+    group = BaseExceptionGroup("", [ValueError(), asyncio.CancelledError()])
+    with pytest.raises(TypeError):
+        classify(group, rules={BaseException: NETWORK})
+
+
+def test_a_reset_time_that_cannot_be_read_is_none() -> None:
+    class Broken(Exception):
+        @property
+        def reset_at(self) -> float:
+            raise RuntimeError
+
+    found = classify(Broken(), rules={Broken: RATE_LIMIT})
+    assert (found.category, found.reset_at) == (RATE_LIMIT, None)

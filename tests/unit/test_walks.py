@@ -1,6 +1,7 @@
 """Whole walks by the real plan and progress over listings in memory: nothing is lost, ends are verified."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,12 @@ def ids(count: int, seed: int = 1) -> list[str]:
     """Ids of unequal length in no order."""
     draw = random.Random(seed)
     return [str(n) for n in draw.sample(range(10**3, 10**6), count)]
+
+
+def after(operations: int) -> Callable[[ops.Operation], bool]:
+    """A death after so many operations."""
+    left = iter(range(operations))
+    return lambda _: next(left, None) is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 19, 20, 89, 90, 91, 180, 181, 400])
@@ -61,15 +68,8 @@ def test_no_death_loses_or_doubles_an_item(
 ) -> None:
     listing, memory = Listing(ids(count), early_above=early), Memory()
     rules = Rules(page_size=size, page_sizes=SIZES, checkpoint_every=every, has_handler=handler)
-    for after in deaths:
-        left = after
-
-        def die(_: ops.Operation) -> bool:
-            nonlocal left
-            left -= 1
-            return left < 0
-
-        if run(listing, memory, rules=rules, die=die).reason is not None:
+    for operations in deaths:
+        if run(listing, memory, rules=rules, die=after(operations)).reason is not None:
             break
 
     assert run(listing, memory, rules=rules).reason in {Reason.END_VERIFIED, Reason.CAUGHT_UP}
@@ -81,7 +81,7 @@ def test_new_bookmarks_on_top_cost_one_request() -> None:
     listing, memory = Listing(ids(500)), Memory()
     run(listing, memory)
     new = [f"new{n}" for n in range(7)]
-    listing.ids[:0] = new
+    listing.bookmark(new)
 
     outcome = run(listing, memory)
 
@@ -99,7 +99,7 @@ def test_nothing_new_costs_one_request() -> None:
 def test_removed_items_do_not_stop_the_early_stop() -> None:
     listing, memory = Listing(ids(500)), Memory()
     run(listing, memory)
-    del listing.ids[2:40:3]
+    listing.remove(listing.ids[2:40:3])
 
     assert run(listing, memory).requests == 1
     assert run(listing, memory).requests == 1
@@ -110,7 +110,8 @@ def test_old_items_bookmarked_again_in_their_order_are_no_reason_to_stop() -> No
     run(listing, memory)
     again = listing.ids[200:230]
     new = [f"new{n}" for n in range(120)]
-    listing.ids = again + new + listing.ids[:200] + listing.ids[230:]
+    listing.bookmark(new)
+    listing.bookmark(again)
 
     assert run(listing, memory).reason is Reason.CAUGHT_UP
     assert set(new) <= set(memory.stored)
@@ -127,7 +128,7 @@ def test_what_was_bookmarked_between_an_interruption_and_its_resume_is_not_misse
 
     run(listing, memory, die=die)
     new = [f"new{n}" for n in range(30)]
-    listing.ids[:0] = new
+    listing.bookmark(new)
 
     run(listing, memory)
 
@@ -137,7 +138,7 @@ def test_what_was_bookmarked_between_an_interruption_and_its_resume_is_not_misse
 def test_items_of_an_interrupted_crawl_are_no_reason_to_stop() -> None:
     listing, memory = Listing(ids(900)), Memory()
     run(listing, memory)
-    listing.ids[:0] = [f"a{n}" for n in range(300)]
+    listing.bookmark([f"a{n}" for n in range(300)])
     fetches = 0
 
     def die(operation: ops.Operation) -> bool:
@@ -146,7 +147,7 @@ def test_items_of_an_interrupted_crawl_are_no_reason_to_stop() -> None:
         return fetches > 2
 
     run(listing, memory, die=die)
-    listing.ids[:0] = [f"b{n}" for n in range(100)]
+    listing.bookmark([f"b{n}" for n in range(100)])
 
     assert run(listing, memory).reason is Reason.CAUGHT_UP
     assert sorted(memory.stored) == sorted(listing.ids)
@@ -162,18 +163,16 @@ def test_whatever_happens_to_the_listing_between_crawls_nothing_is_missing(
         change = data.draw(st.sampled_from(["add", "remove", "again", "die"]))
         amount = data.draw(st.integers(0, 45))
         if change == "add":
-            listing.ids[:0] = [f"n{fresh + n}" for n in range(amount)]
+            listing.bookmark([f"n{fresh + n}" for n in range(amount)])
             fresh += amount
         elif change == "remove" and listing.ids:
             start = data.draw(st.integers(0, len(listing.ids) - 1))
-            del listing.ids[start : start + amount]
+            listing.remove(listing.ids[start : start + amount])
         elif change == "again" and listing.ids:
             start = data.draw(st.integers(0, len(listing.ids) - 1))
-            block = listing.ids[start : start + amount]
-            listing.ids = block + listing.ids[:start] + listing.ids[start + amount :]
+            listing.bookmark(listing.ids[start : start + amount])
         elif change == "die":
-            left = iter(range(amount))
-            run(listing, memory, rules=rules, die=lambda _, left=left: next(left, None) is None)
+            run(listing, memory, rules=rules, die=after(amount))
             continue
         assert run(listing, memory, rules=rules).reason in {Reason.END_VERIFIED, Reason.CAUGHT_UP}
         assert set(listing.ids) <= set(memory.stored)

@@ -37,16 +37,9 @@ def file_of(database: str) -> Path | None:
     """The file of an SQLite database; None for another one."""
     if "://" not in database:
         return None if database == ":memory:" else Path(database)
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
+    from ..storage.store import sqlite_file
 
-    try:
-        url = make_url(database)
-    except ArgumentError:
-        return None
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return None
-    return Path(str(url.database))
+    return sqlite_file(database)
 
 
 def clear_name(database: str) -> str:

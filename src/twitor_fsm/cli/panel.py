@@ -5,7 +5,6 @@ Must not know: how a crawl is started.
 """
 
 import math
-import os
 import sys
 from collections import Counter
 from types import TracebackType
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..clock import SystemClock
+from ..config import colour_from_environment
 from ..core.records import Counters
 from ..events import (
     CheckpointSaved,
@@ -59,7 +59,7 @@ class PanelWatcher:
             highlight=False,
             markup=False,
             emoji=False,
-            no_color=True if os.environ.get("NO_COLOR") else None,
+            no_color=None if colour_from_environment() else True,
         )
         self._live = Live(
             console=self._console,

@@ -15,6 +15,8 @@ from typing import Any, Final, TextIO
 
 import click
 
+from ..config import colour_from_environment
+
 __all__ = [
     "drop_stdout",
     "emit",
@@ -131,9 +133,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def use_colour(stream: TextIO | None) -> bool:
     """Whether colours may be used: on a terminal that has some, unless NO_COLOR is set (https://no-color.org)."""
-    return (
-        is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    return is_terminal(stream) and colour_from_environment()
 
 
 def show_cursor() -> None:

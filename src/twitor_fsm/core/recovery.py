@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 import attrs
 
-from .taxonomy import USER_ACTIONS, ErrorAction, ErrorCategory, Reason
+from .taxonomy import ErrorAction, ErrorCategory, Reason, user_action
 
 __all__ = [
     "MAX_BACKOFF_S",
@@ -162,7 +162,7 @@ def _strategy(
     return RecoveryStrategy(
         action=action,
         delay=delay,
-        message=f"{what}. User action: {USER_ACTIONS[error.category]}",
+        message=f"{what}. User action: {user_action(error.category, error.reason)}",
         save_checkpoint=save,
         category=error.category,
         reason=error.reason,

@@ -5,7 +5,7 @@ Pure. Must not know: exceptions, services or how an error is recovered from.
 
 from enum import StrEnum
 
-__all__ = ["USER_ACTIONS", "ErrorAction", "ErrorCategory", "Reason"]
+__all__ = ["USER_ACTIONS", "ErrorAction", "ErrorCategory", "Reason", "user_action"]
 
 
 class ErrorCategory(StrEnum):
@@ -98,3 +98,23 @@ USER_ACTIONS: dict[ErrorCategory, str] = {
     ErrorCategory.FATAL: "Resolve underlying issue (free memory/disk) and resume",
 }
 """The "User Action Required" of each category. Source: the design document, "Error Categories"."""
+
+_NOT_OF_THIS_MACHINE: frozenset[Reason] = frozenset(
+    {
+        Reason.ACCESS_REFUSED,
+        Reason.BILLING,
+        Reason.CONFIGURATION,
+        Reason.CURSOR_REFUSED,
+        Reason.REQUEST_REFUSED,
+        Reason.SOURCE_LOOPS,
+        Reason.SOURCE_UNREADABLE,
+        Reason.TOO_MANY_SKIPS,
+    }
+)
+
+
+def user_action(category: ErrorCategory, reason: Reason) -> str:
+    """What the user has to do; where memory and disk cannot be the issue, they are not mentioned."""
+    if category is ErrorCategory.FATAL and reason in _NOT_OF_THIS_MACHINE:
+        return "Resolve underlying issue and resume"
+    return USER_ACTIONS[category]

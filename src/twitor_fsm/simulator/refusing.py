@@ -24,7 +24,7 @@ _PLENTY: Final = {"x-rate-limit-limit": "40000", "x-rate-limit-remaining": "3999
 """Source: the usage-capped 429 of xdevplatform/xdk issue 25."""
 
 
-def refuse_by(  # noqa: C901 - one list of cases
+def refuse_by(
     fault: Fault, account: Account, endpoint: str, token: str, now: float
 ) -> Answer | None:
     """The whole answer when the fault is one.

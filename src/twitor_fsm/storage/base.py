@@ -257,16 +257,26 @@ class Store(Protocol):
         ...
 
     async def save_checkpoint(
-        self, crawl: CrawlKey, *, tweet_id: str, bookmarks_count: int | None, now: float
+        self,
+        crawl: CrawlKey,
+        *,
+        tweet_id: str,
+        bookmarks_count: int | None,
+        now: float,
+        is_gone: Callable[[Owner], bool] | None = None,
     ) -> Checkpoint:
         """Set the checkpoint by hand: no cursor, so the next crawl walks from the top; None keeps the count.
+
+        A session whose owner `is_gone` does not count as running; without that, it runs until its lease ends.
 
         Raises:
             CrawlOwned: A session of the crawl runs now; nothing was changed.
         """
         ...
 
-    async def clear_checkpoint(self, crawl: CrawlKey, *, now: float) -> None:
+    async def clear_checkpoint(
+        self, crawl: CrawlKey, *, now: float, is_gone: Callable[[Owner], bool] | None = None
+    ) -> None:
         """Forget the checkpoint and all places: the next crawl walks everything, without early stop.
 
         Stored items stay. Raises `CrawlOwned` while a session of the crawl runs.
@@ -287,6 +297,10 @@ class Store(Protocol):
 
     async def skipped(self, *, user_id: str | None = None, limit: int = 1000) -> list[SkippedRow]:
         """Skipped items, oldest first."""
+        ...
+
+    async def count_skipped(self, crawl: CrawlKey) -> tuple[int, int]:
+        """Skipped items of a crawl: how many, and how many of them are to be tried again."""
         ...
 
     async def retry_skipped(

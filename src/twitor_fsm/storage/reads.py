@@ -33,6 +33,7 @@ __all__ = [
     "chunks",
     "count_bookmarks",
     "count_missing",
+    "count_skipped",
     "crawl_id",
     "crawls",
     "due_skips",
@@ -103,6 +104,15 @@ def due_skips(connection: sa.Connection, crawl: CrawlKey, limit: int) -> list[Sk
         .limit(limit)
     )
     return [skip_from(dict(row)) for row in connection.execute(found).mappings()]
+
+
+def count_skipped(connection: sa.Connection, crawl: CrawlKey) -> tuple[int, int]:
+    """Skipped items of a crawl: how many, and how many of them are to be tried again."""
+    c = t.skipped.c
+    due = sa.func.count().filter(c.due.is_(True))
+    found = sa.select(sa.func.count(), due).where(c.crawl_id == crawl_id(crawl))
+    number, again = connection.execute(found).one()
+    return int(number), int(again)
 
 
 def select_sessions() -> sa.Select[Any]:

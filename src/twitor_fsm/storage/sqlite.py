@@ -10,7 +10,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -110,12 +109,11 @@ class SqliteFile:
         SQLite answers a collision of two such switches at once, without waiting, so that the waiting is ours.
         """
         driver = _driver(connection)
-        until = time.monotonic() + self._busy_timeout_s
-        while True:
+        for left in range(int(self._busy_timeout_s / _PAUSE_S), -1, -1):
             try:
                 driver.execute("PRAGMA journal_mode=WAL").fetchall()
             except sqlite3.OperationalError as exc:
-                if not _is_busy(exc) or time.monotonic() >= until:
+                if not _is_busy(exc) or left == 0:
                     raise
                 threading.Event().wait(_PAUSE_S)
             else:

@@ -25,7 +25,7 @@ from .sqlite import SqliteFile
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine  # needs greenlet, which SQLite does without
 
-__all__ = ["SqlStore"]
+__all__ = ["SqlStore", "sqlite_file"]
 
 _PORTION: Final = 500  # bookmarks read at a time: about 1 MB, and 5 ms that a writer waits
 
@@ -266,6 +266,10 @@ class SqlStore:
         """Skipped items, oldest first."""
         return await self._run.read(reads.skipped, user_id, limit)
 
+    async def count_skipped(self, crawl: CrawlKey) -> tuple[int, int]:
+        """Skipped items of a crawl: how many, and how many of them are to be tried again."""
+        return await self._run.read(reads.count_skipped, crawl)
+
     async def retry_skipped(
         self, *, user_id: str | None = None, keys: tuple[str, ...] | None = None
     ) -> int:
@@ -310,3 +314,14 @@ def _create_engine(url: sa.URL, **options: Any) -> "AsyncEngine":
             f"an async engine for {url.drivername} needs a package that is missing ({exc.name}); nothing was opened. "
             "Run: pip install 'twitor_fsm[postgres]'"
         ) from exc
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that a URL of an SQLite database names; None for any other database, and for one in memory."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return None
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(parsed.database))

@@ -1,7 +1,7 @@
 """`twitor status`: where every crawl stands, and what to do next."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ...engine import CrawlEngine
 
 SECTION = "Look"
-
-_SKIPS_COUNTED: Final = 10_000
 
 
 @attrs.frozen
@@ -70,18 +68,14 @@ async def _status(db: str | None, *, as_json: bool) -> int:
 async def _look(engine: "CrawlEngine", key: "CrawlKey") -> Crawl:
     store = engine.store
     sessions = await store.sessions(crawl=key, limit=1)
-    skipped = [
-        row
-        for row in await store.skipped(user_id=key.user_id, limit=_SKIPS_COUNTED)
-        if row.crawl == key
-    ]
+    skipped, due = await store.count_skipped(key)
     checkpoint = await store.checkpoint(key)
     return Crawl(
         key=key,
         bookmarks=checkpoint.bookmarks_count if checkpoint else 0,
         checkpoint=checkpoint,
-        skipped=len(skipped),
-        due=sum(row.due for row in skipped),
+        skipped=skipped,
+        due=due,
         last=sessions[0] if sessions else None,
     )
 
