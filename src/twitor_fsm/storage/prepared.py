@@ -6,8 +6,9 @@ Must not know: what the statements are for.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ClauseElement
@@ -17,6 +18,8 @@ from .text import encode
 
 __all__ = ["Prepared"]
 
+_ROWS_AT_ONCE: Final = 100  # rows in one INSERT; SQLite takes 32766 parameters
+
 
 class Prepared:
     """One statement of two or more parameters, ready for a dialect.
@@ -24,7 +27,7 @@ class Prepared:
     Result columns come as the driver gives them: text still has to be decoded.
     """
 
-    __slots__ = ("_defaults", "_names", "_pick", "_processors", "sql")
+    __slots__ = ("_around", "_defaults", "_names", "_pick", "_processors", "sql")
 
     def __init__(self, statement: ClauseElement, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
@@ -32,6 +35,7 @@ class Prepared:
             raise TypeError(f"not a statement with parameters: {statement}")
         self.sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
+        self._around = _around_values(self.sql, len(self._names), dialect)
         self._pick = itemgetter(*self._names)
         given = compiled.params
         self._defaults = {name: given[name] for name in self._names if given[name] is not None}
@@ -48,8 +52,16 @@ class Prepared:
     def run_many(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it for each row, in one call of the driver; no rows, no call."""
         parameters = [self._parameters(row) for row in rows]
-        if parameters:
+        if not parameters:
+            return
+        if self._around is None or len(parameters) == 1:
             connection.exec_driver_sql(self.sql, parameters)
+            return
+        before, group, after = self._around
+        for start in range(0, len(parameters), _ROWS_AT_ONCE):
+            portion = parameters[start : start + _ROWS_AT_ONCE]
+            text = f"{before}{', '.join([group] * len(portion))}{after}"
+            connection.exec_driver_sql(text, tuple(chain.from_iterable(portion)))
 
     def _parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         if self._defaults:
@@ -60,6 +72,21 @@ class Prepared:
             if value is not None:
                 parameters[place] = process(value)
         return tuple(parameters)
+
+
+def _around_values(sql: str, count: int, dialect: sa.Dialect) -> tuple[str, str, str] | None:
+    """An INSERT of the form `... VALUES (?, ?) ...` as what stands before the group, the group, and what is behind.
+
+    SQLite's driver lets go of the interpreter's lock for every step, and with `executemany` a row is a step: beside a
+    busy thread each row then waits for the lock (up to 5 ms). All rows in one statement are one step.
+    """
+    if dialect.name != "sqlite":
+        return None
+    group = f"({', '.join(['?'] * count)})"
+    before, values, after = sql.partition(f"VALUES {group}")
+    if not values or "?" in before or "?" in after:
+        return None
+    return f"{before}VALUES ", group, after
 
 
 def _processor(bind: sa.BindParameter[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:

@@ -95,10 +95,10 @@ def statements(dialect: sa.Dialect) -> Statements:
 
 
 def _update_session() -> Any:
-    """Answers (cancel wish, crawl id, the crawl's mark, whether the crawl has skipped items)."""
+    """Answers (cancel wish, crawl id, the crawl's mark, whether there are skipped items at all)."""
     c = t.session.c
     mark = sa.select(t.crawl.c.mark).where(t.crawl.c.id == c.crawl_id).correlate(t.session)
-    skips = sa.exists().where(t.skipped.c.crawl_id == c.crawl_id).correlate(t.session)
+    skips = sa.exists(sa.select(t.skipped.c.crawl_id))
     values = _set(
         c.state,
         c.seq,
@@ -216,7 +216,10 @@ def _row_of_bookmark(*columns: Any) -> Any:
 
 def _place_bookmark(dialect: sa.Dialect) -> Any:
     """Give a bookmark a place in the walk."""
-    c = t.listing.c
+    c, b = t.listing.c, t.bookmark.c
+    if dialect.name == "sqlite":  # all rows in one statement; see `prepared`
+        parameters = [c.crawl_id, c.walk, c.position, c.session, b.user_id, b.item_id]
+        return sa.text(_PLACE_IN_SQLITE).bindparams(*(_the(column) for column in parameters))
     put = insert(t.listing, dialect).from_select(
         ["crawl_id", "bookmark_id", "walk", "position", "session"],
         _row_of_bookmark(_the(c.walk), _the(c.position), _the(c.session)),
@@ -225,6 +228,17 @@ def _place_bookmark(dialect: sa.Dialect) -> Any:
         index_elements=["crawl_id", "bookmark_id"],
         set_={name: put.excluded[name] for name in ("walk", "position", "session")},
     )
+
+
+_PLACE_IN_SQLITE: Final = """
+INSERT INTO twitor_listing (crawl_id, bookmark_id, walk, position, session)
+SELECT v.column1, b.id, v.column2, v.column3, v.column4
+FROM (VALUES (:the_crawl_id, :the_walk, :the_position, :the_session, :the_user_id, :the_item_id)) AS v
+JOIN twitor_bookmark AS b ON b.user_id = v.column5 AND b.item_id = v.column6
+WHERE true
+ON CONFLICT (crawl_id, bookmark_id) DO UPDATE
+SET walk = excluded.walk, position = excluded.position, session = excluded.session
+"""
 
 
 def _meet_bookmark(dialect: sa.Dialect) -> Any:
