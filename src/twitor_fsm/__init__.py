@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Trigger,
     )
     from .core.taxonomy import ErrorAction, ErrorCategory, Reason
-    from .engine import CrawlEngine, CrawlHandle
+    from .engine import CrawlEngine, CrawlHandle, CrawlOptions
     from .error_handler import ErrorContext, ErrorHandler
     from .errors import (
         AuthenticationFailed,
@@ -88,7 +88,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "Trigger",
     ),
     "core.taxonomy": ("ErrorAction", "ErrorCategory", "Reason"),
-    "engine": ("CrawlEngine", "CrawlHandle"),
+    "engine": ("CrawlEngine", "CrawlHandle", "CrawlOptions"),
     "error_handler": ("ErrorContext", "ErrorHandler"),
     "errors": (
         "AuthenticationFailed",
@@ -136,6 +136,7 @@ __all__ = [
     "ConfigurationError",
     "CrawlEngine",
     "CrawlHandle",
+    "CrawlOptions",
     "CrawlOwned",
     "CrawlReport",
     "CredentialProvider",

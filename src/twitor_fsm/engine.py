@@ -6,7 +6,7 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack, cast
 
 import attrs
 from uuid_utils import uuid7
@@ -33,7 +33,7 @@ from .errors import ConfigurationError, StoreError
 from .events import Event, EventHub, Observer
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone, this_process
-from .report import CrawlReport
+from .report import SKIPPED_SHOWN, CrawlReport, SkippedBrief
 from .session import CrawlSession, Handler, Limits
 from .sources.base import InvalidRaw, Item, Page, Source
 from .steps import Decide
@@ -44,7 +44,29 @@ if TYPE_CHECKING:
 
     from .checkpoint_manager import CheckpointManager
 
-__all__ = ["CrawlEngine", "CrawlHandle"]
+__all__ = ["CrawlEngine", "CrawlHandle", "CrawlOptions"]
+
+
+class CrawlOptions(TypedDict, total=False):
+    """What `CrawlEngine.crawl` and `start` take besides source and user.
+
+    Attributes:
+        handler: Run on every new item before it is stored, with the item and the session's fence; at least once per
+            item; what it returns (JSON or None) is stored in the item's transaction.
+        cleanup: Awaitables or callables, run when the session ends in any other state than `completed`.
+        wait: Whether to wait out rate-limit pauses (the default); if not, the report says `paused_rate_limit` and
+            `resume_at`.
+        max_items: Stop after so many distinct items, resumably.
+        page_size: Items to ask for per page; the default is that of the settings.
+        observers: Called with every event of this session.
+    """
+
+    handler: Handler | None
+    cleanup: Iterable[CleanupTask]
+    wait: bool
+    max_items: int | None
+    page_size: int | None
+    observers: Iterable[Observer]
 
 
 class CrawlHandle:
@@ -185,29 +207,14 @@ class CrawlEngine:
     # -- crawls -----------------------------------------------------------------------------------
 
     async def crawl(
-        self,
-        source: Source,
-        *,
-        user_id: str,
-        handler: Handler | None = None,
-        cleanup: Iterable[CleanupTask] = (),
-        wait: bool = True,
-        max_items: int | None = None,
-        page_size: int | None = None,
-        observers: Iterable[Observer] = (),
+        self, source: Source, *, user_id: str, **options: Unpack[CrawlOptions]
     ) -> CrawlReport:
         """Start or resume the crawl of this user and source, and run it to an end.
 
         Args:
             source: Where the bookmarks come from.
             user_id: Whose they are.
-            handler: Run on every new item before it is stored, with the item and the session's fence; at least once
-                per item; what it returns (JSON or None) is stored in the item's transaction.
-            cleanup: Awaitables or callables, run when the session ends in any other state than `completed`.
-            wait: Whether to wait out rate-limit pauses; if not, the report says `paused_rate_limit` and `resume_at`.
-            max_items: Stop after so many distinct items, resumably.
-            page_size: Items to ask for per page; None takes it from the settings.
-            observers: Called with every event of this session.
+            **options: See `CrawlOptions`.
 
         Returns:
             How it ended: errors of the crawl are in the report, not raised.
@@ -217,41 +224,13 @@ class CrawlEngine:
             StoreError: The database could not be used to begin with; nothing was started.
             asyncio.CancelledError: The task was cancelled; the session ended gracefully before.
         """
-        session = await self._session(
-            source,
-            user_id=user_id,
-            handler=handler,
-            cleanup=cleanup,
-            wait=wait,
-            max_items=max_items,
-            page_size=page_size,
-            observers=observers,
-        )
-        return await self._run(session)
+        return await self._run(await self._session(source, user_id, options))
 
     async def start(
-        self,
-        source: Source,
-        *,
-        user_id: str,
-        handler: Handler | None = None,
-        cleanup: Iterable[CleanupTask] = (),
-        wait: bool = True,
-        max_items: int | None = None,
-        page_size: int | None = None,
-        observers: Iterable[Observer] = (),
+        self, source: Source, *, user_id: str, **options: Unpack[CrawlOptions]
     ) -> CrawlHandle:
         """As `crawl`, in the background: returns as soon as the session is ours."""
-        session = await self._session(
-            source,
-            user_id=user_id,
-            handler=handler,
-            cleanup=cleanup,
-            wait=wait,
-            max_items=max_items,
-            page_size=page_size,
-            observers=observers,
-        )
+        session = await self._session(source, user_id, options)
         task = asyncio.create_task(self._run(session), name=f"crawl {session.session_id}")
         return CrawlHandle(session, task)
 
@@ -270,22 +249,12 @@ class CrawlEngine:
             return report
         return attrs.evolve(report, bookmarks_count=checkpoint.bookmarks_count if checkpoint else 0)
 
-    async def _session(
-        self,
-        source: Source,
-        *,
-        user_id: str,
-        handler: Handler | None,
-        cleanup: Iterable[CleanupTask],
-        wait: bool,
-        max_items: int | None,
-        page_size: int | None,
-        observers: Iterable[Observer],
-    ) -> CrawlSession:
+    async def _session(self, source: Source, user_id: str, options: CrawlOptions) -> CrawlSession:
         if not user_id:
             raise ConfigurationError(
                 "user_id is empty; nothing was started. Say whose bookmarks to crawl"
             )
+        handler, max_items = options.get("handler"), options.get("max_items")
         if max_items is not None and max_items < 1:
             raise ConfigurationError(
                 f"max_items is {max_items}; it must be at least 1. Nothing was started"
@@ -305,7 +274,8 @@ class CrawlEngine:
             checkpoint_every=settings.checkpoint_every,
             max_skips_in_a_row=settings.max_skips_in_a_row,
             max_items=max_items,
-            page_size=(page_size or settings.page_size) if source.page_sizes else page_size,
+            page_size=options.get("page_size")
+            or (settings.page_size if source.page_sizes else None),
             page_sizes=source.page_sizes,
             has_handler=handler is not None,
             prefetch=settings.prefetch > 0,
@@ -328,9 +298,9 @@ class CrawlEngine:
             ),
             run_id=run_id,
             handler=handler,
-            cleanup=cleanup,
-            hub=EventHub((*self._observers, *observers)),
-            wait=wait,
+            cleanup=options.get("cleanup", ()),
+            hub=EventHub((*self._observers, *options.get("observers", ()))),
+            wait=options.get("wait", True),
             rng=self._rng,
             error_rules=self._rules,
             decide=self._decide,
@@ -420,16 +390,8 @@ class CrawlEngine:
         return record
 
     async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
-        session = await self._session(
-            _NoSource(record.crawl.source),
-            user_id=record.crawl.user_id,
-            handler=None,
-            cleanup=(),
-            wait=True,
-            max_items=None,
-            page_size=None,
-            observers=(),
-        )
+        source = _NoSource(record.crawl.source)
+        session = await self._session(source, record.crawl.user_id, {})
         session.cancel(reason)
         await self._run(session)
 
