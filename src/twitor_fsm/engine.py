@@ -242,12 +242,29 @@ class CrawlEngine:
             report = await session.run()
         finally:
             self._running.pop(session.session_id, None)
-        crawl = session.claim.session.crawl
         try:
-            checkpoint = await self.store.checkpoint(crawl)
+            return await self._completed(report, session.claim.session.crawl)
         except StoreError:
-            return report
-        return attrs.evolve(report, bookmarks_count=checkpoint.bookmarks_count if checkpoint else 0)
+            return report  # what the session itself knows
+
+    async def _completed(self, report: CrawlReport, crawl: CrawlKey) -> CrawlReport:
+        """The report with what only the store knows: the crawl's total, and items skipped by earlier runs."""
+        checkpoint = await self.store.checkpoint(crawl)
+        briefs = list(report.skipped_items)
+        wanted = min(SKIPPED_SHOWN, report.counters.skipped)
+        if len(briefs) < wanted:
+            named = {brief.id for brief in briefs}
+            rows = await self.store.skipped(user_id=crawl.user_id)
+            skips = [r.skip for r in rows if r.crawl == crawl and r.skip.key not in named]
+            briefs += [
+                SkippedBrief(skip.key, skip.category.value, skip.reason, skip.message)
+                for skip in skips[: wanted - len(briefs)]
+            ]
+        return attrs.evolve(
+            report,
+            bookmarks_count=checkpoint.bookmarks_count if checkpoint else 0,
+            skipped_items=tuple(briefs),
+        )
 
     async def _session(self, source: Source, user_id: str, options: CrawlOptions) -> CrawlSession:
         if not user_id:
