@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PAGE = 90
@@ -91,8 +92,9 @@ def run_one(name: str, url: str) -> None:
     print(count, seconds, usage.ru_maxrss / 1024, cpu)
 
 
-def measure(items: int, rounds: int) -> None:
-    """All contenders in turn, `rounds` times."""
+@contextmanager
+def page_server(items: int) -> Iterator[str]:
+    """The URL of a server of so many items, in a process of its own."""
     server = subprocess.Popen(
         [sys.executable, str(HERE / "page_server.py"), str(items), str(PAGE)],
         stdin=subprocess.PIPE,
@@ -101,34 +103,52 @@ def measure(items: int, rounds: int) -> None:
     )
     assert server.stdout is not None
     assert server.stdin is not None
-    url = server.stdout.readline().strip()
-    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in CONTENDERS}
     try:
-        for _ in range(rounds):
-            for name, rows in results.items():
-                out = subprocess.run(
-                    [sys.executable, __file__, "--one", name, "--url", url],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                ).stdout.split()
-                if int(out[0]) != items:
-                    raise SystemExit(f"{name} stored {out[0]} of {items}")
-                rows.append((float(out[1]), float(out[2]), float(out[3])))
+        yield server.stdout.readline().strip()
     finally:
         server.stdin.close()
         server.wait(10)
+
+
+def contend(name: str, url: str, items: int) -> tuple[float, float, float]:
+    """One contender once: seconds, peak MiB, CPU seconds."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--one", name, "--url", url],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    if int(out[0]) != items:
+        raise SystemExit(f"{name} stored {out[0]} of {items}")
+    return float(out[1]), float(out[2]), float(out[3])
+
+
+def measure(items: int, rounds: int) -> None:
+    """All contenders in turn, `rounds` times."""
+    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in CONTENDERS}
+    with page_server(items) as url:
+        for _ in range(rounds):
+            for name, rows in results.items():
+                rows.append(contend(name, url, items))
     floor = results["bare loop"]
     print(f"{items} items, {rounds} rounds in turn, median (min-max)")
     print(f"{'':22}{'items/s':>24}{'of the bare loop':>20}{'CPU s':>8}{'peak MiB':>10}")
     for name, rows in results.items():
         speeds = sorted(items / seconds for seconds, _, _ in rows)
-        ratios = [mine[0] and bare[0] / mine[0] for bare, mine in zip(floor, rows, strict=True)]
+        ratios = [bare[0] / mine[0] for bare, mine in zip(floor, rows, strict=True)]
         speed = f"{statistics.median(speeds):,.0f} ({speeds[0]:,.0f}-{speeds[-1]:,.0f})"
         print(
             f"{name:22}{speed:>24}{statistics.median(ratios):>20.2f}"
             f"{statistics.median(c for _, _, c in rows):>8.1f}{max(m for _, m, _ in rows):>10.0f}"
         )
+
+
+def memory() -> None:
+    """Peak memory must not grow with the listing."""
+    for items in (10_000, 100_000):
+        with page_server(items) as url:
+            seconds, peak, _ = contend("twitor_fsm", url, items)
+        print(f"{items:>7} items: peak {peak:.0f} MiB, {seconds:.1f} s")
 
 
 def small_parts() -> None:
@@ -167,4 +187,5 @@ if __name__ == "__main__":
         run_one(arguments.one, arguments.url)
     else:
         measure(arguments.items, arguments.rounds)
+        memory()
         small_parts()

@@ -4,6 +4,7 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack, cast
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
 
     from .checkpoint_manager import CheckpointManager
 
+_LOG: Final = logging.getLogger("twitor_fsm.engine")
+
 __all__ = ["CrawlEngine", "CrawlHandle", "CrawlOptions"]
+
+
+MAX_WORD: Final = 200
+"""Characters of a user id or of a source's name."""
 
 
 class CrawlOptions(TypedDict, total=False):
@@ -56,7 +63,7 @@ class CrawlOptions(TypedDict, total=False):
         cleanup: Awaitables or callables, run when the session ends in any other state than `completed`.
         wait: Whether to wait out rate-limit pauses (the default); if not, the report says `paused_rate_limit` and
             `resume_at`.
-        max_items: Stop after so many distinct items, resumably.
+        max_items: Stop after so many items are stored or skipped, resumably: the same limit again goes on.
         page_size: Items to ask for per page; the default is that of the settings.
         observers: Called with every event of this session.
     """
@@ -182,7 +189,10 @@ class CrawlEngine:
         if tasks:
             await asyncio.wait(tasks)
         for source in self._sources.values():
-            await source.aclose()
+            try:
+                await source.aclose()
+            except Exception:  # noqa: BLE001 - a source may raise anything; the rest is closed all the same
+                _LOG.exception("source %s did not close", getattr(source, "name", "?"))
         self._sources.clear()
         if self._store is not None:
             store, self._store = self._store, None
@@ -232,6 +242,9 @@ class CrawlEngine:
         """As `crawl`, in the background: returns as soon as the session is ours."""
         session = await self._session(source, user_id, options)
         task = asyncio.create_task(self._run(session), name=f"crawl {session.session_id}")
+        task.add_done_callback(
+            lambda _: LIVE_RUNS.discard(session.run_id)
+        )  # cancelled before it ran
         return CrawlHandle(session, task)
 
     async def _run(self, session: CrawlSession) -> CrawlReport:
@@ -267,32 +280,33 @@ class CrawlEngine:
         )
 
     async def _session(self, source: Source, user_id: str, options: CrawlOptions) -> CrawlSession:
-        if not user_id:
-            raise ConfigurationError(
-                "user_id is empty; nothing was started. Say whose bookmarks to crawl"
-            )
+        _check(source, user_id)
         handler, max_items = options.get("handler"), options.get("max_items")
         if max_items is not None and max_items < 1:
             raise ConfigurationError(
                 f"max_items is {max_items}; it must be at least 1. Nothing was started"
             )
         settings = self.settings
-        self._sources[id(source)] = source
         run_id = str(uuid7())
         LIVE_RUNS.add(
             run_id
         )  # ours from here on: a claim by another engine of this process must see it
+        self._sources[id(source)] = source
         try:
             claim = await self._claim(CrawlKey(user_id, source.name), run_id, source)
         except BaseException:
             LIVE_RUNS.discard(run_id)
             raise
+        page_size = options.get("page_size")
+        if source.page_sizes and page_size is None:
+            page_size = settings.page_size
+            if max_items is not None:  # items beyond the limit would be paid for and left
+                page_size = min(page_size, max(max_items, min(source.page_sizes)))
         rules = Rules(
             checkpoint_every=settings.checkpoint_every,
             max_skips_in_a_row=settings.max_skips_in_a_row,
             max_items=max_items,
-            page_size=options.get("page_size")
-            or (settings.page_size if source.page_sizes else None),
+            page_size=page_size,
             page_sizes=source.page_sizes,
             has_handler=handler is not None,
             prefetch=settings.prefetch > 0,
@@ -433,6 +447,34 @@ class CrawlEngine:
         from .checkpoint_manager import CheckpointManager
 
         return CheckpointManager(self.store, user_id=user_id, source=source)
+
+
+def _check(source: Source, user_id: str) -> None:
+    """What an embedder hands in may be anything; nothing is started with less than a source and a user."""
+    missing = [
+        name
+        for name in (
+            "name",
+            "service",
+            "endpoint",
+            "page_sizes",
+            "price_usd",
+            "fetch",
+            "decode",
+            "aclose",
+        )
+        if not hasattr(source, name)
+    ]
+    if missing:
+        raise ConfigurationError(
+            f"{type(source).__name__} is no source: it has no {', '.join(missing)}. Nothing was started"
+        )
+    for what, word in (("user_id", user_id), ("the source's name", source.name)):
+        text: object = word
+        if not isinstance(text, str) or not text or len(text) > MAX_WORD:
+            raise ConfigurationError(
+                f"{what} is {text!r:.50}; it must be text of 1 to {MAX_WORD} characters. Nothing was started"
+            )
 
 
 @attrs.frozen

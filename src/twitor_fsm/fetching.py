@@ -11,7 +11,7 @@ from .core.plan import Fetch
 from .errors import CredentialsMissing
 from .inbox import end_task
 from .ledger import Work
-from .sources.base import Page, Source
+from .sources.base import End, InvalidRaw, Item, Page, Source
 
 __all__ = ["Failed", "Fetcher"]
 
@@ -75,5 +75,16 @@ class Fetcher:
 
 
 def _check(page: object) -> None:
+    """A source may be anybody's: what it returns is checked once, here."""
     if not isinstance(page, Page):
         raise TypeError(f"the source returned {type(page).__name__} instead of a Page")
+    if (page.end is End.MORE) != (page.next_cursor is not None):
+        raise TypeError(
+            "the source's page must name a next cursor exactly when its end is End.MORE"
+        )
+    for item in page.items:
+        if not isinstance(item, (Item, InvalidRaw)):
+            raise TypeError(f"the source's page holds {type(item).__name__} instead of an Item")
+        key: object = item.key
+        if not isinstance(key, str) or not key:
+            raise TypeError("an item's key must be text, and not empty")

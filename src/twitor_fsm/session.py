@@ -5,6 +5,7 @@ does from the machine. One event at a time; a wait is never part of a step.
 """
 
 import asyncio
+import inspect
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -103,7 +104,7 @@ class CrawlSession:
         self._store = store
         self._clock = clock
         self._limits = limits
-        self._run_id = run_id
+        self.run_id: Final = run_id
         self._handler = handler
         self._cleanup = tuple(cleanup)
         self._waits = wait
@@ -186,7 +187,7 @@ class CrawlSession:
         Cancelling the task that awaits this ends the session gracefully within `shutdown_timeout_s` and then raises
         `CancelledError`; a second cancellation raises after the commit in flight.
         """
-        LIVE_RUNS.add(self._run_id)
+        LIVE_RUNS.add(self.run_id)
         main = asyncio.create_task(self._live())
         try:
             return await asyncio.shield(main)
@@ -196,7 +197,7 @@ class CrawlSession:
                 await self._end_within(main)
             raise
         finally:
-            LIVE_RUNS.discard(self._run_id)
+            LIVE_RUNS.discard(self.run_id)
 
     async def _end_within(self, main: asyncio.Task[CrawlReport]) -> None:
         try:
@@ -377,7 +378,12 @@ class CrawlSession:
         before = task.cancelling() if task is not None else 0
         try:
             async with asyncio.timeout(self._limits.handler_timeout_s) as self._handling:
-                return await handler(item, self.claim.session.fence)
+                outcome = handler(item, self.claim.session.fence)
+                if not inspect.isawaitable(outcome):
+                    raise ConfigurationError(
+                        "the handler is no coroutine function (`async def`); its item was not stored"
+                    )
+                return await outcome
         except asyncio.CancelledError as exc:
             if task is not None and task.cancelling() == before:
                 raise RuntimeError("the handler cancelled itself") from exc
@@ -426,7 +432,9 @@ class CrawlSession:
 
     def _report(self) -> CrawlReport:
         value, session, steps = self._ledger.value, self.claim.session, self._steps
-        category, reason = steps.cause or (value.category, value.reason)
+        category, reason = value.category, value.reason
+        if steps.cause is not None and value.state != State.COMPLETED:
+            category, reason = steps.cause
         if self._lost:
             category, reason = None, Reason.LEASE_LOST
         counters, price = steps.counters(), self._source.price_usd

@@ -105,6 +105,8 @@ class Steps:
     async def failed(self, error: BaseException, operation: str, index: int | None = None) -> None:
         """An operation raised (on the element at `index`, if on one): classify, decide, post the event that it is."""
         found = classify(error, operation=operation, rules=self._error_rules, now=self._clock.now())
+        if found.reason is Reason.UNKNOWN:  # perhaps a bug of the app: its author needs the place
+            _LOG.error("unexpected error", exc_info=error, extra=self._teller.extra(operation))
         strategy = self._strategy(found.category, found.reason, found.message, found.reset_at)
         trigger = ops.trigger_for(strategy, of_item=index is not None)
         if trigger is Trigger.RATE_LIMITED and index is None:
@@ -309,6 +311,8 @@ class Steps:
                 self._cancel(value.reason or Reason.STOPPED_BY_USER)
             return
         self.progress = progress.committed(save)
+        if self._kinds[value.state] in {Kind.WORK, Kind.WAITING}:
+            self.cause, ledger.message = None, ""  # whatever was to end the session did not
         if self.progress.page is None:
             self.contents = Contents()
         if step is not None:
@@ -394,4 +398,10 @@ class Steps:
 
 def tally_of(counters: Counters) -> Tally:
     """The item counts among a session's counters."""
-    return Tally(counters.seen, counters.stored, counters.already_known, counters.skipped)
+    return Tally(
+        counters.seen,
+        counters.stored,
+        counters.already_known,
+        counters.skipped,
+        counters.stored + counters.skipped,
+    )

@@ -16,6 +16,7 @@ from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import (
     AuthenticationFailed,
     BillingRefused,
+    ConfigurationError,
     CrawlOwned,
     CursorRefused,
     InvalidItem,
@@ -518,6 +519,40 @@ async def test_max_items_is_a_resumable_stop(engine: CrawlEngine) -> None:
     assert await stored(engine) == source.ids[:25]
     assert (await engine.crawl(source, user_id="me")).completed
     assert sorted(await stored(engine)) == sorted(source.ids)
+
+
+async def test_the_same_max_items_again_goes_on(engine: CrawlEngine) -> None:
+    source = ScriptedSource(ids(60), size=50)
+    for count in (7, 14, 21):
+        report = await engine.crawl(source, user_id="me", max_items=7)
+        assert report.reason == Reason.MAX_ITEMS
+        assert await stored(engine) == source.ids[:count]
+
+
+@pytest.mark.parametrize("user_id", ["", None, 5, "x" * 201])
+async def test_a_user_id_that_is_none_is_refused_and_nothing_is_started(
+    engine: CrawlEngine, user_id: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="Nothing was started"):
+        await engine.crawl(ScriptedSource(ids(5)), user_id=user_id)
+    assert await engine.sessions() == []
+
+
+async def test_an_incomplete_source_is_refused_by_name(engine: CrawlEngine) -> None:
+    with pytest.raises(ConfigurationError, match=r"object is no source: it has no name"):
+        await engine.crawl(object(), user_id="me")  # type: ignore[arg-type]
+
+
+async def test_a_handler_that_is_no_coroutine_function_is_told_so(engine: CrawlEngine) -> None:
+    def handler(item: Item, fence: int) -> None: ...
+
+    report = await engine.crawl(
+        ScriptedSource(ids(3)),
+        user_id="me",
+        handler=handler,  # type: ignore[arg-type]
+    )
+
+    assert "async def" in report.message
 
 
 async def test_cleanups_run_all_whatever_one_of_them_does(db: str, clock: VirtualClock) -> None:

@@ -233,7 +233,7 @@ def _ahead(progress: Progress, now: float) -> Fetch | None:
         return None
     most = progress.rules.max_items
     if most is not None:
-        coming = sum(1 for e in page.entries if e.counts)
-        if progress.tally.seen + coming >= most:
+        coming = sum(1 for e in page.entries if e.status in {Status.NEW, Status.INVALID})
+        if progress.tally.fresh + coming >= most:
             return None
     return Fetch(verdict.mark.cursor, verdict.mark.page_size)

@@ -80,7 +80,8 @@ class Rules:
     Attributes:
         checkpoint_every: Handled items after which a checkpoint is due. Source: "Every 10 bookmarks processed".
         max_skips_in_a_row: A run of skips this long is a bug or an outage, not bad data.
-        max_items: Distinct items after which the session stops; None for no limit.
+        max_items: Items stored or skipped after which the session stops; those that were known before do not count,
+            so that the same limit again goes on. None for no limit.
         page_size: Page size of a new walk; None leaves it to the source.
         page_sizes: Sizes to doubt an end with, falling; empty if the source has none.
         has_handler: Whether every new item goes through a handler first.
@@ -132,12 +133,16 @@ class Entry:
 
 @attrs.frozen
 class Tally:
-    """Distinct items of a session: `seen == stored + already_known + skipped` at every commit."""
+    """Distinct items of a session: `seen == stored + already_known + skipped` at every commit.
+
+    `fresh` counts those that the session itself stored or skipped; it is what `max_items` limits.
+    """
 
     seen: int = 0
     stored: int = 0
     already_known: int = 0
     skipped: int = 0
+    fresh: int = 0
 
 
 @attrs.frozen
@@ -310,7 +315,7 @@ class Progress:
         return self._judged(attrs.evolve(page, sighting=None, verdict=verdict), self.run)
 
     def _judged(self, page: PageInHand, run: Run) -> "Progress":
-        limit = _limit(page.entries, self.rules.max_items, self.tally.seen)
+        limit = _limit(page.entries, self.rules.max_items, self.tally.fresh)
         judged = attrs.evolve(self, page=attrs.evolve(page, limit=limit), run=run)
         return judged.settled() if page.verdict is not None else judged
 
@@ -360,9 +365,9 @@ class Progress:
 
     @property
     def is_limit_reached(self) -> bool:
-        """Whether `max_items` distinct items have been dealt with."""
+        """Whether `max_items` items have been stored or skipped."""
         most = self.rules.max_items
-        return most is not None and self.pending_tally().seen >= most
+        return most is not None and self.pending_tally().fresh >= most
 
     @property
     def unsaved(self) -> int:
@@ -547,21 +552,27 @@ def _conclude(page: PageInHand, mark: Mark, rules: Rules, caught_up_at: Place | 
     )
 
 
-def _limit(entries: tuple[Entry, ...], max_items: int | None, seen: int) -> int:
-    """Elements that may be worked on before `max_items` distinct ones are reached."""
+def _is_fresh(entry: Entry) -> bool:
+    return entry.status in {Status.NEW, Status.INVALID, Status.SKIPPED}
+
+
+def _limit(entries: tuple[Entry, ...], max_items: int | None, fresh: int) -> int:
+    """Elements that may be worked on before `max_items` are stored or skipped."""
     if max_items is None:
         return len(entries)
-    left = max_items - seen
+    left = max_items - fresh
     for index, entry in enumerate(entries):
-        if entry.counts and left <= 0:
-            return index
-        left -= entry.counts
+        if _is_fresh(entry):
+            if left <= 0:
+                return index
+            left -= 1
     return len(entries)
 
 
 def _count(tally: Tally, entries: tuple[Entry, ...]) -> Tally:
-    stored = known = skipped = 0
+    stored = known = skipped = fresh = 0
     for entry in entries:
+        fresh += _is_fresh(entry)
         if not entry.counts:
             continue
         if entry.status is Status.NEW:
@@ -575,6 +586,7 @@ def _count(tally: Tally, entries: tuple[Entry, ...]) -> Tally:
         tally.stored + stored,
         tally.already_known + known,
         tally.skipped + skipped,
+        tally.fresh + fresh,
     )
 
 

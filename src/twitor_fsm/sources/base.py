@@ -49,6 +49,11 @@ class Item:
     kind: ItemKind = ItemKind.POST
     richness: int = 1
 
+    @property
+    def id(self) -> str:
+        """The same as `key`."""
+        return self.key
+
 
 @attrs.frozen(kw_only=True)
 class InvalidRaw:
