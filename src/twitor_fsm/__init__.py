@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StateDef,
         Step,
         Trigger,
+        endings,
     )
     from .core.taxonomy import ErrorAction, ErrorCategory, Reason
     from .engine import CrawlEngine, CrawlHandle, CrawlOptions
@@ -86,6 +87,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "StateDef",
         "Step",
         "Trigger",
+        "endings",
     ),
     "core.taxonomy": ("ErrorAction", "ErrorCategory", "Reason"),
     "engine": ("CrawlEngine", "CrawlHandle", "CrawlOptions"),
@@ -196,6 +198,7 @@ __all__ = [
     "Usage",
     "XBookmarks",
     "decide",
+    "endings",
     "exit_code",
     "get_settings",
     "machine_for",

@@ -6,6 +6,7 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack, cast
 
@@ -13,7 +14,7 @@ import attrs
 from uuid_utils import uuid7
 
 from .classify import ErrorRules
-from .cleanup import CleanupTask
+from .cleanup import CleanupTask, discard_cleanup
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
 from .core.progress import Rules
@@ -28,9 +29,10 @@ from .core.states import (
     SessionValue,
     Step,
     Trigger,
+    check_for_crawls,
 )
 from .core.taxonomy import Reason
-from .errors import ConfigurationError, StoreError
+from .errors import ConfigurationError, TwitorError
 from .events import Event, EventHub, Observer
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone, this_process
@@ -106,7 +108,15 @@ class CrawlHandle:
         self._session.cancel(reason)
 
     def post(self, trigger: str, *, reason: str | None = None) -> None:
-        """Send an event of an extended machine."""
+        """Send an event of an extended machine; those of the default machine are the session's own to send.
+
+        Raises:
+            ConfigurationError: It is one of those.
+        """
+        if trigger in set(Trigger) - {Trigger.CANCEL}:
+            raise ConfigurationError(
+                f"{trigger} is an event of the session itself; nothing was sent. Post events of your own machine"
+            )
         self._session.post(trigger, reason=reason)
 
     async def wait(self) -> CrawlReport:
@@ -153,15 +163,15 @@ class CrawlEngine:
         self.settings: Final = settings if settings is not None else get_settings()
         self.clock: Final = clock if clock is not None else SystemClock()
         self._database = database if database is not None else self.settings.database_url
+        check_for_crawls(spec)
         self._machine = machine_for(spec)
         self._effects = effects
-        self._rules = rules
+        self._error_rules = rules
         self._decide = policy
         self._observers = tuple(observers)
         self._rng = rng
         self._store: Store | None = None
-        self._running: dict[str, tuple[CrawlSession, asyncio.Task[CrawlReport]]] = {}
-        self._sources: dict[int, Source] = {}
+        self._running: dict[str, CrawlSession] = {}
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -182,18 +192,14 @@ class CrawlEngine:
             self._store = store
 
     async def close(self) -> None:
-        """Cancel what runs, wait for it, close sources and database. Safe to call twice."""
-        for session, _ in list(self._running.values()):
+        """Cancel what runs, wait until it has ended, close the database. Safe to call twice, also by a handler."""
+        here = asyncio.current_task()
+        running = list(self._running.values())
+        for session in running:
             session.cancel()
-        tasks = [task for _, task in self._running.values()]
-        if tasks:
-            await asyncio.wait(tasks)
-        for source in self._sources.values():
-            try:
-                await source.aclose()
-            except Exception:  # noqa: BLE001 - a source may raise anything; the rest is closed all the same
-                _LOG.exception("source %s did not close", getattr(source, "name", "?"))
-        self._sources.clear()
+        for session in running:
+            if session.main is not here:
+                await session.ended.wait()
         if self._store is not None:
             store, self._store = self._store, None
             await store.close()
@@ -242,23 +248,29 @@ class CrawlEngine:
         """As `crawl`, in the background: returns as soon as the session is ours."""
         session = await self._session(source, user_id, options)
         task = asyncio.create_task(self._run(session), name=f"crawl {session.session_id}")
-        task.add_done_callback(
-            lambda _: LIVE_RUNS.discard(session.run_id)
-        )  # cancelled before it ran
+        task.add_done_callback(lambda _: self._forget(session))  # cancelled before it ran
         return CrawlHandle(session, task)
 
     async def _run(self, session: CrawlSession) -> CrawlReport:
-        task = asyncio.current_task()
-        if task is not None:
-            self._running[session.session_id] = (session, task)
+        source, crawl = session.source, session.claim.session.crawl
+        _IN_USE[id(source)] += 1
         try:
             report = await session.run()
         finally:
-            self._running.pop(session.session_id, None)
+            self._forget(session)
+            _IN_USE[id(source)] -= 1
+            if not _IN_USE[id(source)]:
+                del _IN_USE[id(source)]
+                await _close(source)
         try:
-            return await self._completed(report, session.claim.session.crawl)
-        except StoreError:
+            return await self._completed(report, crawl)
+        except TwitorError:
             return report  # what the session itself knows
+
+    def _forget(self, session: CrawlSession) -> None:
+        self._running.pop(session.session_id, None)
+        LIVE_RUNS.discard(session.run_id)
+        session.ended.set()
 
     async def _completed(self, report: CrawlReport, crawl: CrawlKey) -> CrawlReport:
         """The report with what only the store knows: the crawl's total, and items skipped by earlier runs."""
@@ -280,62 +292,62 @@ class CrawlEngine:
         )
 
     async def _session(self, source: Source, user_id: str, options: CrawlOptions) -> CrawlSession:
-        _check(source, user_id)
-        handler, max_items = options.get("handler"), options.get("max_items")
+        """A session of ours, ready to run; nothing is left behind if there is none to be had."""
+        cleanup = tuple(options.get("cleanup") or ())
+        run_id = str(uuid7())
+        LIVE_RUNS.add(
+            run_id
+        )  # before the claim: other engines of this process must see it as alive
+        try:
+            _check(source, user_id)
+            rules = self._rules_for(source, options)
+            hub = EventHub((*self._observers, *(options.get("observers") or ())))
+            claim = await self._claim(CrawlKey(user_id, source.name), run_id, source)
+            session = CrawlSession(
+                claim=claim,
+                source=source,
+                store=self.store,
+                clock=self.clock,
+                machine=self._machine,
+                policy=Policy(self.settings.max_retries, self.settings.initial_backoff),
+                rules=rules,
+                limits=_limits(self.settings),
+                run_id=run_id,
+                handler=options.get("handler"),
+                cleanup=cleanup,
+                hub=hub,
+                wait=options.get("wait", True),
+                rng=self._rng,
+                error_rules=self._error_rules,
+                decide=self._decide,
+                effects=self._effects,
+            )
+        except BaseException:
+            LIVE_RUNS.discard(run_id)
+            discard_cleanup(cleanup)
+            raise
+        self._running[session.session_id] = session
+        return session
+
+    def _rules_for(self, source: Source, options: CrawlOptions) -> Rules:
+        settings, max_items = self.settings, options.get("max_items")
         if max_items is not None and max_items < 1:
             raise ConfigurationError(
                 f"max_items is {max_items}; it must be at least 1. Nothing was started"
             )
-        settings = self.settings
-        run_id = str(uuid7())
-        LIVE_RUNS.add(
-            run_id
-        )  # ours from here on: a claim by another engine of this process must see it
-        self._sources[id(source)] = source
-        try:
-            claim = await self._claim(CrawlKey(user_id, source.name), run_id, source)
-        except BaseException:
-            LIVE_RUNS.discard(run_id)
-            raise
         page_size = options.get("page_size")
         if source.page_sizes and page_size is None:
             page_size = settings.page_size
             if max_items is not None:  # items beyond the limit would be paid for and left
                 page_size = min(page_size, max(max_items, min(source.page_sizes)))
-        rules = Rules(
+        return Rules(
             checkpoint_every=settings.checkpoint_every,
             max_skips_in_a_row=settings.max_skips_in_a_row,
             max_items=max_items,
             page_size=page_size,
             page_sizes=source.page_sizes,
-            has_handler=handler is not None,
+            has_handler=options.get("handler") is not None,
             prefetch=settings.prefetch > 0,
-        )
-        return CrawlSession(
-            claim=claim,
-            source=source,
-            store=self.store,
-            clock=self.clock,
-            machine=self._machine,
-            policy=Policy(settings.max_retries, settings.initial_backoff),
-            rules=rules,
-            limits=Limits(
-                lease_s=settings.lease_s,
-                handler_timeout_s=settings.handler_timeout_s,
-                cancel_grace_s=settings.cancel_grace_s,
-                cleanup_timeout_s=settings.cleanup_timeout_s,
-                shutdown_timeout_s=settings.shutdown_timeout_s,
-                store_retry_s=settings.store_retry_s,
-            ),
-            run_id=run_id,
-            handler=handler,
-            cleanup=options.get("cleanup", ()),
-            hub=EventHub((*self._observers, *options.get("observers", ()))),
-            wait=options.get("wait", True),
-            rng=self._rng,
-            error_rules=self._rules,
-            decide=self._decide,
-            effects=self._effects,
         )
 
     async def _claim(self, crawl: CrawlKey, run_id: str, source: Source) -> Claim:
@@ -355,7 +367,7 @@ class CrawlEngine:
             if kind is None:
                 raise ConfigurationError(
                     f"session {claim.session.session_id} is in state {claim.session.value.state!r}, which this "
-                    "machine does not have; nothing was changed. Use the machine that began it"
+                    "machine does not have; it was left as it was. Use the machine that began it"
                 )
             if kind is not Kind.ENDING:
                 return claim
@@ -409,7 +421,7 @@ class CrawlEngine:
             The session as it is now; it may still be ending. Raises `SessionNotFound`.
         """
         if session_id in self._running:
-            self._running[session_id][0].cancel(reason)
+            self._running[session_id].cancel(reason)
             return await self.store.session(session_id)
         record = await self.store.wish_cancel(session_id, reason)
         unowned = (
@@ -447,6 +459,28 @@ class CrawlEngine:
         from .checkpoint_manager import CheckpointManager
 
         return CheckpointManager(self.store, user_id=user_id, source=source)
+
+
+_IN_USE: Final[Counter[int]] = Counter()
+"""Sessions of this process that use a source; the last one to end closes it."""
+
+
+async def _close(source: Source) -> None:
+    try:
+        await source.aclose()
+    except Exception:  # noqa: BLE001 - a source may raise anything; its crawls have ended well
+        _LOG.exception("source %s did not close", getattr(source, "name", "?"))
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        lease_s=settings.lease_s,
+        handler_timeout_s=settings.handler_timeout_s,
+        cancel_grace_s=settings.cancel_grace_s,
+        cleanup_timeout_s=settings.cleanup_timeout_s,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+        store_retry_s=settings.store_retry_s,
+    )
 
 
 def _check(source: Source, user_id: str) -> None:

@@ -8,10 +8,10 @@ import asyncio
 import attrs
 
 from .core.plan import Fetch
-from .errors import CredentialsMissing
+from .errors import ConfigurationError, CredentialsMissing
 from .inbox import end_task
 from .ledger import Work
-from .sources.base import End, InvalidRaw, Item, Page, Source
+from .sources.base import End, InvalidRaw, Item, Page, Source, Usage
 
 __all__ = ["Failed", "Fetcher"]
 
@@ -77,14 +77,22 @@ class Fetcher:
 def _check(page: object) -> None:
     """A source may be anybody's: what it returns is checked once, here."""
     if not isinstance(page, Page):
-        raise TypeError(f"the source returned {type(page).__name__} instead of a Page")
-    if (page.end is End.MORE) != (page.next_cursor is not None):
-        raise TypeError(
-            "the source's page must name a next cursor exactly when its end is End.MORE"
+        raise ConfigurationError(f"the source returned {type(page).__name__} instead of a Page")
+    cursor: object = page.next_cursor
+    if (page.end is End.MORE) != (isinstance(cursor, str) and cursor != ""):
+        raise ConfigurationError(
+            "the source's page must name a next cursor (text) exactly when its end is End.MORE"
+        )
+    usage: object = page.usage
+    if not isinstance(usage, Usage) or not isinstance(usage.closed_until, (int, float, type(None))):
+        raise ConfigurationError(
+            "the source's page needs a Usage, whose closed_until is a number or None"
         )
     for item in page.items:
         if not isinstance(item, (Item, InvalidRaw)):
-            raise TypeError(f"the source's page holds {type(item).__name__} instead of an Item")
+            raise ConfigurationError(
+                f"the source's page holds {type(item).__name__} instead of an Item"
+            )
         key: object = item.key
         if not isinstance(key, str) or not key:
-            raise TypeError("an item's key must be text, and not empty")
+            raise ConfigurationError("an item's key must be text, and not empty")

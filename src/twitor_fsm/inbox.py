@@ -4,7 +4,8 @@ Must not know: what an event means. Cancel goes before whatever else waits.
 """
 
 import asyncio
-from typing import Any
+import logging
+from typing import Any, Final
 
 import attrs
 
@@ -12,6 +13,8 @@ from .clock import Clock
 from .core.states import Facts, Trigger
 
 __all__ = ["Inbox", "InboxEvent", "end_task"]
+
+_LOG: Final = logging.getLogger("twitor_fsm.session")
 
 
 @attrs.frozen
@@ -78,9 +81,19 @@ class Inbox:
             await end_task(task)
 
 
+STUBBORN_S: Final = 5.0
+"""How long a cancelled task may take to end before it is left behind, seconds."""
+
+
 async def end_task(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it is over; what it raises is of no interest any more."""
     task.cancel()
-    await asyncio.wait({task})
+    task.add_done_callback(_look_away)
+    _, pending = await asyncio.wait({task}, timeout=STUBBORN_S)
+    if pending:
+        _LOG.error("%s does not heed its cancellation and was left behind", task.get_name())
+
+
+def _look_away(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()

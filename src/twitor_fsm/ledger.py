@@ -69,6 +69,8 @@ class Contents:
     results: dict[int, str] = attrs.field(factory=dict)
     skips: dict[int, Skip] = attrs.field(factory=dict)
     fresh: frozenset[str] = frozenset()
+    bare: set[int] = attrs.field(factory=set)
+    """Elements whose content the database refuses beside the record it has: that record is left alone."""
 
     def rows(self, entries: tuple[Entry, ...], save: Save) -> "Rows":
         """What a save writes of the page: new items, known ones, skipped ones."""
@@ -82,7 +84,8 @@ class Contents:
             elif entry.status is Status.SKIPPED:
                 skips.append(SkippedItem(self.skips[index], entry.position))
             elif entry.status is not Status.REPEATED:
-                content = item if entry.status is Status.KNOWN and isinstance(item, Item) else None
+                is_content = entry.status is Status.KNOWN and index not in self.bare
+                content = item if is_content and isinstance(item, Item) else None
                 known.append(KnownItem(entry.key, entry.position, content, entry.key in self.fresh))
         return Rows(tuple(new), tuple(known), tuple(skips))
 
@@ -156,6 +159,7 @@ class Ledger:
         release: bool = False,
         durable: bool = True,
         once: bool = False,
+        message: str | None = None,
     ) -> str | None:
         """Make a value and all that is pending durable; adopt it when that has committed.
 
@@ -177,9 +181,10 @@ class Ledger:
             lease_until=now if release else now + self._lease_s,
             value=value,
             final=final,
+            revision=self._revision if durable else None,
             counters=counters,
             journal=(*self.riding, row) if row is not None else tuple(self.riding),
-            message=self.message,
+            message=message if message is not None else self.message,
             durable=durable,
             new=rows.new,
             known=rows.known,
@@ -198,26 +203,24 @@ class Ledger:
         return wish
 
     async def _commit(self, batch: Batch, *, tries: int) -> str | None:
+        in_doubt = False
+
         async def attempt() -> str | None:
-            return await _shielded(self._store.commit(batch))
+            """Commit, unless an earlier commit of this batch may have taken place: then first find out."""
+            nonlocal in_doubt
+            if in_doubt and await self._is_written():
+                return None
+            in_doubt = True
+            wish = await _shielded(self._store.commit(batch))
+            in_doubt = False
+            return wish
 
-        async def attempt_or_find() -> str | None:
-            try:
-                return await attempt()
-            except StoreUnavailable as exc:
-                if exc.retryable and await self._is_written():
-                    return None
-                raise
-
-        return await self._tried(attempt_or_find, tries)
+        return await self._tried(attempt, tries)
 
     async def _is_written(self) -> bool:
-        """Whether the commit whose answer was lost took place."""
-        try:
-            record = await self._store.session(self._session.session_id)
-        except StoreUnavailable:
-            return False
-        return record.fence == self._session.fence and record.revision > self._revision
+        """Whether the commit whose answer was lost took place. Raises `StoreUnavailable` while nobody can tell."""
+        record = await self._store.session(self._session.session_id)
+        return record.fence == self._session.fence and record.revision == self._revision + 1
 
     async def read(self, question: Callable[[], Awaitable[T]]) -> T:
         """Ask the store something; tried again while it is busy. Raises as `write`."""
@@ -250,4 +253,6 @@ async def _shielded(commit: Awaitable[T]) -> T:
                 await asyncio.wait({task})
             except asyncio.CancelledError:
                 continue
+        if not task.cancelled():
+            task.exception()  # seen: whoever cancelled us does not ask
         raise

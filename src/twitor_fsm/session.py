@@ -20,10 +20,10 @@ from .core import plan as ops
 from .core.listing import Known
 from .core.progress import Rules, begin
 from .core.records import Claim, Counters, Skip
-from .core.recovery import Policy, decide
+from .core.recovery import Policy, decide, is_believable
 from .core.states import Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorCategory, Reason
-from .errors import ConfigurationError, CursorRefused, LeaseLost, StoreUnavailable
+from .errors import ConfigurationError, CursorRefused, LeaseLost, StoreError
 from .events import EventHub
 from .fetching import Failed, Fetcher
 from .inbox import Inbox, InboxEvent, end_task
@@ -100,7 +100,9 @@ class CrawlSession:
         self.claim: Final = claim
         self.session_id: Final = session.session_id
         self.hub: Final = hub if hub is not None else EventHub()
-        self._source = source
+        self.source: Final = source
+        self.ended: Final = asyncio.Event()
+        """Set when the run is over, whatever came of it."""
         self._store = store
         self._clock = clock
         self._limits = limits
@@ -150,10 +152,13 @@ class CrawlSession:
             effects=effects or {},
             cancel=self.cancel,
         )
-        if claim.closed_until is not None and claim.closed_until > clock.now():
+        if claim.closed_until is not None and is_believable(claim.closed_until, now=clock.now()):
             self._steps.closed(claim.closed_until)
+        self.main: asyncio.Task[CrawlReport] | None = None
+        """The session's own task, once it runs."""
         self._handling: asyncio.Timeout | None = None
         self._lost = False
+        self._is_restart = claim.taken_over
         self._cleanup_errors: tuple[str, ...] = ()
 
     # -- from outside -----------------------------------------------------------------------------
@@ -188,7 +193,7 @@ class CrawlSession:
         `CancelledError`; a second cancellation raises after the commit in flight.
         """
         LIVE_RUNS.add(self.run_id)
-        main = asyncio.create_task(self._live())
+        main = self.main = asyncio.create_task(self._live())
         try:
             return await asyncio.shield(main)
         except asyncio.CancelledError:
@@ -215,10 +220,10 @@ class CrawlSession:
         heart = asyncio.create_task(self._beat())
         try:
             await self._loop()
+            while not self._lost and not self._is_final and not await self._left():
+                await self._loop()
             if self._lost:
-                self._cleanup_errors = await self._run_cleanup()
-            elif not self._is_final:
-                await self._steps.release()
+                await self._run_cleanup()
         finally:
             await self._fetcher.drop()
             await end_task(heart)
@@ -227,10 +232,19 @@ class CrawlSession:
             self._teller.ended(report)
         return report
 
+    async def _left(self) -> bool:
+        """Leave a paused session; whether nothing came up meanwhile."""
+        try:
+            wish = await self._steps.release()
+        except LeaseLost:
+            self._lost = True
+            return True
+        if wish is not None:
+            self.cancel(wish)
+        return not self._inbox
+
     async def _loop(self) -> None:
-        if self.claim.taken_over:
-            facts = self._steps.facts(reason=Reason.TAKEN_OVER)
-            await self._steps.post(Trigger.RESTARTED, facts)
+        bugs = 0
         while not self._lost:
             try:
                 if not await self._turn():
@@ -239,11 +253,20 @@ class CrawlSession:
                 self._lost = True
             except Interrupted:
                 continue
-            except StoreUnavailable as exc:
+            except StoreError as exc:
                 await self._steps.store_failed(exc)
+            except Exception as exc:
+                bugs += 1
+                if bugs > 1:
+                    raise
+                await self._steps.broke(exc)
 
     async def _turn(self) -> bool:
         """One event, or one operation; whether there is more to come."""
+        if self._is_restart:
+            self._is_restart = False
+            facts = self._steps.facts(reason=Reason.TAKEN_OVER)
+            await self._steps.post(Trigger.RESTARTED, facts)
         if self._inbox and not self._is_final:
             event = self._inbox.pop()
             await self._steps.post(event.trigger, event.facts)
@@ -293,7 +316,7 @@ class CrawlSession:
             case ops.Post():
                 await steps.decided(operation)
             case ops.Cleanup():
-                self._cleanup_errors = await self._run_cleanup()
+                await self._run_cleanup()
                 await steps.post(Trigger.CLEANED_UP, steps.facts())
             case ops.End():
                 raise AssertionError("nothing is done after the end")
@@ -340,10 +363,11 @@ class CrawlSession:
 
     def _decoded(self, skip: Skip) -> Item | InvalidRaw:
         try:
-            item = self._source.decode(skip.raw)
+            item = self.source.decode(skip.raw)
+            is_same = item.key == skip.key
         except Exception as exc:  # noqa: BLE001 - a source may raise anything; the item stays skipped
             return InvalidRaw(key=skip.key, raw=skip.raw, message=f"{type(exc).__name__} in decode")
-        if item.key != skip.key:
+        if not is_same:
             return InvalidRaw(key=skip.key, raw=skip.raw, message="still has no usable id")
         return item
 
@@ -398,9 +422,9 @@ class CrawlSession:
             before = self._handling.when()
             self._handling.reschedule(when if before is None else min(when, before))
 
-    async def _run_cleanup(self) -> tuple[str, ...]:
+    async def _run_cleanup(self) -> None:
         tasks, self._cleanup = self._cleanup, ()
-        return await run_cleanup(
+        self._cleanup_errors += await run_cleanup(
             tasks,
             timeout_s=self._limits.cleanup_timeout_s,
             extra=self._teller.extra("cleanup"),
@@ -422,7 +446,7 @@ class CrawlSession:
                 self._inbox.wake()
                 self._hurry_handler(0.0)
                 return
-            except StoreUnavailable as exc:
+            except Exception as exc:  # noqa: BLE001 - the next beat may work; without beats the lease ends
                 _LOG.warning("no sign of life: %s", exc, extra=self._teller.extra("heartbeat"))
                 continue
             if wish is not None and not self._inbox:
@@ -437,7 +461,7 @@ class CrawlSession:
             category, reason = steps.cause
         if self._lost:
             category, reason = None, Reason.LEASE_LOST
-        counters, price = steps.counters(), self._source.price_usd
+        counters, price = steps.counters(), self.source.price_usd
         return CrawlReport(
             session_id=self.session_id,
             user_id=session.crawl.user_id,
@@ -465,6 +489,8 @@ class CrawlSession:
             return "complete: everything in the listing is stored or recorded as skipped"
         if state == State.PAUSED_RATE_LIMIT:
             return "paused until the rate limit resets; a checkpoint is saved, run again to go on"
+        if self._steps.store_is_out and category is None:
+            return "stopped while the database was out; what was committed before stands, run again to go on"
         if category is None:
             why = self._ledger.message or "stopped"
             return f"{why}; a checkpoint is saved, run again to go on"

@@ -20,7 +20,7 @@ from .core.records import Closed, Counters, Skip
 from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, believable
 from .core.states import Durability, Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorAction, ErrorCategory, Reason
-from .errors import IllegalStep, ItemsRefused, LeaseLost, StoreUnavailable
+from .errors import IllegalStep, ItemsRefused, LeaseLost, StoreError, StoreUnavailable
 from .ledger import Contents, Interrupted, Ledger, Work
 from .machine import Machine
 from .report import SKIPPED_SHOWN, SkippedBrief
@@ -98,6 +98,7 @@ class Steps:
         self._kinds = machine.spec.kinds
         self.cause: tuple[ErrorCategory | None, str | None] | None = None
         self.skipped: list[SkippedBrief] = []
+        self._skipped_durably = 0
         self.store_is_out = False
 
     # -- errors -----------------------------------------------------------------------------------
@@ -105,9 +106,12 @@ class Steps:
     async def failed(self, error: BaseException, operation: str, index: int | None = None) -> None:
         """An operation raised (on the element at `index`, if on one): classify, decide, post the event that it is."""
         found = classify(error, operation=operation, rules=self._error_rules, now=self._clock.now())
+        reason = found.reason
+        if operation == "handle" and reason is Reason.INVALID_ITEM:
+            reason = Reason.REFUSED_BY_HANDLER  # the element itself could be decoded
         if found.reason is Reason.UNKNOWN:  # perhaps a bug of the app: its author needs the place
             _LOG.error("unexpected error", exc_info=error, extra=self._teller.extra(operation))
-        strategy = self._strategy(found.category, found.reason, found.message, found.reset_at)
+        strategy = self._strategy(found.category, reason, found.message, found.reset_at)
         trigger = ops.trigger_for(strategy, of_item=index is not None)
         if trigger is Trigger.RATE_LIMITED and index is None:
             self.closed(self._clock.now() + strategy.delay)
@@ -123,16 +127,32 @@ class Steps:
             element = self.contents.items[decided.index]
             message = element.message if isinstance(element, InvalidRaw) else message
             strategy = self._strategy(decided.category, reason, message)
-            await self._post_strategy(decided.trigger, strategy, "decode_item", index=decided.index)
+            trigger = ops.trigger_for(strategy, of_item=True)
+            await self._post_strategy(trigger, strategy, "decode_item", index=decided.index)
         else:
             until = self.progress.closed_until
             strategy = self._strategy(decided.category, reason, message, until)
-            await self._post_strategy(decided.trigger, strategy, "fetch")
+            trigger = ops.trigger_for(strategy, of_item=False)
+            await self._post_strategy(trigger, strategy, "fetch")
 
-    async def store_failed(self, error: StoreUnavailable) -> None:
+    async def broke(self, error: Exception) -> None:
+        """Something raised that nobody foresaw: a bug, of ours or of an app's policy. The session ends, its work is kept.
+
+        Raises:
+            Exception: It is ending already; the row stays as it is, and the next start buries it.
+        """
+        _LOG.critical("this is a bug", exc_info=error, extra=self._teller.extra("session"))
+        if self._kinds[self._ledger.value.state] is Kind.ENDING:
+            raise error
+        self._work.note_error(ErrorCategory.FATAL)
+        message = f"unexpected {type(error).__name__}; the log says where. What was committed before stands"
+        await self.post(Trigger.FATAL_FAILED, self.facts(ErrorCategory.FATAL, Reason.BUG, message))
+
+    async def store_failed(self, error: StoreError) -> None:
         """The store is out: end without it."""
         self._work.note_error(ErrorCategory.DATABASE)
-        facts = self.facts(ErrorCategory.DATABASE, error.reason, str(error))
+        reason = error.reason if isinstance(error, StoreUnavailable) else Reason.DATABASE_ERROR
+        facts = self.facts(ErrorCategory.DATABASE, reason, str(error))
         _LOG.error("%s", error, extra=self._teller.extra("commit"))
         await self.post(Trigger.STORE_FAILED, attrs.evolve(facts, operation="commit"))
 
@@ -224,31 +244,38 @@ class Steps:
         except IllegalStep as exc:
             await self._illegal(exc, facts)
             return
-        if self.cause is None and self._kinds[step.session.state] is Kind.ENDING:
-            self.cause = (facts.category, facts.reason)  # the first error stays the cause
-            ledger.message = facts.message
         match step.durability:
             case Durability.RIDES:
                 self._adopt(step)
             case Durability.AT_ONCE:
-                await self._commit_step(step)
+                await self._commit_step(step, facts)
             case Durability.ALONE:
                 step = self._machine.step(ledger.durable, trigger, facts)
                 ledger.drop_riding()
-                await self._commit_value(step)
+                del self.skipped[self._skipped_durably :]
+                await self._commit_value(step, facts)
             case Durability.UNSAVED:
                 step = self._machine.step(ledger.durable, trigger, facts)
                 ledger.drop_riding()
+                del self.skipped[self._skipped_durably :]
                 self.store_is_out = True
+                self._note_cause(step, facts)
                 self._adopt(step)
+
+    def _note_cause(self, step: Step, facts: Facts) -> None:
+        """The session is ending for this; what fails from now on changes nothing about it."""
+        if self.cause is None and self._kinds[step.session.state] is Kind.ENDING:
+            self.cause = (facts.category, facts.reason)
+            self._ledger.message = facts.message
 
     async def _illegal(self, error: IllegalStep, facts: Facts) -> None:
         """An event that the table does not know here is a bug: the session ends, its work is kept."""
         extra = self._teller.extra("step")
-        over = self._kinds[self._ledger.value.state] in {Kind.FINAL, Kind.ENDING}
-        if over or error.trigger == Trigger.FATAL_FAILED:
+        if self._kinds[self._ledger.value.state] in {Kind.FINAL, Kind.ENDING}:
             _LOG.error("%s; dropped", error, extra=extra)
             return
+        if error.trigger == Trigger.FATAL_FAILED:
+            raise error
         _LOG.critical("%s; this is a bug", error, extra=extra)
         self._work.note_error(ErrorCategory.FATAL)
         bug = attrs.evolve(
@@ -281,14 +308,16 @@ class Steps:
         """Make what is pending durable. Raises as `post`."""
         await self._commit_all(self._ledger.value, None)
 
-    async def _commit_step(self, step: Step) -> None:
+    async def _commit_step(self, step: Step, facts: Facts) -> None:
         ending = self._kinds[self._ledger.value.state] is Kind.ENDING
         if ending or self.store_is_out:
-            await self._commit_value(step)
+            await self._commit_value(step, facts)
         else:
-            await self._commit_all(step.session, step)
+            await self._commit_all(step.session, step, facts)
 
-    async def _commit_all(self, value: SessionValue, step: Step | None) -> None:
+    async def _commit_all(
+        self, value: SessionValue, step: Step | None, facts: Facts | None = None
+    ) -> None:
         """A step (or none) together with items, skips and checkpoint: one transaction."""
         ledger, progress = self._ledger, self.progress
         trigger = step.journal.trigger if step is not None and step.journal is not None else None
@@ -303,16 +332,18 @@ class Steps:
                 contents=self.contents.rows(page.entries, save) if page is not None else None,
                 save=save,
                 due=progress.skip_run if value.reason == Reason.TOO_MANY_SKIPS else (),
-                once=trigger == Trigger.CANCEL,
+                once=trigger == Trigger.CANCEL and value.reason != Reason.MAX_ITEMS,
+                message=self._message_of(step, facts),
             )
         except ItemsRefused as exc:
             await self._refused(exc)
-            if trigger == Trigger.CANCEL:  # decided afresh, now without the refused items
+            if trigger == Trigger.CANCEL and value.reason != Reason.MAX_ITEMS:  # decided afresh
                 self._cancel(value.reason or Reason.STOPPED_BY_USER)
             return
         self.progress = progress.committed(save)
-        if self._kinds[value.state] in {Kind.WORK, Kind.WAITING}:
-            self.cause, ledger.message = None, ""  # whatever was to end the session did not
+        self._skipped_durably = len(self.skipped)
+        if step is not None and facts is not None:
+            self._note_cause(step, facts)
         if self.progress.page is None:
             self.contents = Contents()
         if step is not None:
@@ -322,7 +353,13 @@ class Steps:
             self._cancel(wish)
         await self._carry_out(step)
 
-    async def _commit_value(self, step: Step) -> None:
+    def _message_of(self, step: Step | None, facts: Facts | None) -> str | None:
+        """What the session's row says of its cause, if this step makes it end."""
+        if step is None or facts is None or self.cause is not None:
+            return None
+        return facts.message if self._kinds[step.session.state] is Kind.ENDING else None
+
+    async def _commit_value(self, step: Step, facts: Facts) -> None:
         """State and journal only: nothing of items or checkpoint."""
         value = step.session
         final = self._kinds[value.state] is Kind.FINAL
@@ -334,13 +371,15 @@ class Steps:
                 final=final,
                 durable=not self.store_is_out,
                 once=self.store_is_out,
+                message=self._message_of(step, facts),
             )
-        except StoreUnavailable as exc:
-            if not final:
+        except (StoreError, Interrupted) as exc:
+            if not final or isinstance(exc, LeaseLost):
                 raise
             _LOG.error("the end could not be noted: %s", exc, extra=self._teller.extra("commit"))
             self.store_is_out = True
             self._ledger.ride(value, None)
+        self._note_cause(step, facts)
         self._teller.stepped(step)
         await self._carry_out(step)
 
@@ -351,7 +390,16 @@ class Steps:
             raise StoreUnavailable(str(refusal), retryable=False) from refusal
         for key, (reason, message) in refusal.refused.items():
             index = page.keys.index(key)
-            if page.entries[index].status is not Status.NEW:  # skipping it once more would not help
+            status = page.entries[index].status
+            if status is Status.KNOWN and index not in self.contents.bare:
+                _LOG.warning(
+                    "the database refuses a richer record of an item (%s); the stored one stays",
+                    message,
+                    extra=self._teller.extra("commit"),
+                )
+                self.contents.bare.add(index)
+                continue
+            if status is not Status.NEW:  # skipping it once more would not help
                 raise StoreUnavailable(
                     f"the database refuses even to keep a skipped item ({message}); "
                     "what was committed before stands",
@@ -372,20 +420,25 @@ class Steps:
             except Exception:  # noqa: BLE001 - whatever an app's effect raises, the session goes on
                 _LOG.exception("effect %s failed; the session goes on", effect)
 
-    async def release(self) -> None:
-        """Leave a paused session to whoever comes first: its state is durable, its lease ends now."""
+    async def release(self) -> str | None:
+        """Leave a paused session to whoever comes first: its state is durable, its lease ends now.
+
+        Returns:
+            The reason of a cancel that somebody asked for. Raises `LeaseLost`.
+        """
         try:
-            await self._ledger.write(
+            return await self._ledger.write(
                 self._ledger.value,
                 None,
                 counters=self._work.counters(self.progress.tally),
                 final=False,
                 release=True,
             )
-        except (StoreUnavailable, LeaseLost, Interrupted) as exc:
+        except (StoreUnavailable, Interrupted) as exc:
             _LOG.warning(
                 "the paused session keeps its lease: %s", exc, extra=self._teller.extra("pause")
             )
+            return None
 
     def counters(self) -> Counters:
         """Counts as of the last commit."""

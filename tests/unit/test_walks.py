@@ -211,3 +211,42 @@ def test_a_cursor_refused_twice_without_a_new_item_between_is_given_up() -> None
     assert (
         run(listing, memory, refuse=lambda _: next(refused, False)).reason is Reason.CURSOR_REFUSED
     )
+
+
+@pytest.mark.parametrize("size", [100, 90, 20, 10])
+def test_cursors_dropped_from_some_item_on_above_the_smallest_size_lose_nothing(size: int) -> None:
+    class Dropping(Listing):
+        limit = 0
+
+        def page(self, cursor: str | None, size: int) -> tuple[tuple[str, ...], str | None]:
+            keys, following = super().page(cursor, size)
+            met = self.ids.index(keys[-1]) + 1 if keys else 0
+            return keys, None if size > 5 and met >= self.limit else following
+
+    for limit in range(1, 240, 3):
+        listing, memory = Dropping(ids(240)), Memory()
+        listing.limit = limit
+        run(listing, memory, rules=Rules(page_size=size, page_sizes=SIZES))
+        assert sorted(memory.stored) == sorted(listing.ids), limit
+
+
+@pytest.mark.parametrize(("block", "new"), [(20, 100), (20, 500), (35, 60), (60, 100)])
+def test_the_top_bookmarked_again_above_new_ones_is_no_reason_to_stop(block: int, new: int) -> None:
+    listing, memory = Listing(ids(500)), Memory()
+    run(listing, memory)
+    top = listing.ids[:block]
+    listing.bookmark([f"n{n}" for n in range(new)])
+    listing.bookmark(top)
+
+    run(listing, memory)
+
+    assert set(listing.ids) <= set(memory.stored)
+
+
+def test_a_refused_cursor_of_an_earlier_run_is_forgotten() -> None:
+    listing, memory = Listing(ids(300)), Memory()
+    refused = iter([False, False, True, False, True])
+    run(listing, memory, refuse=lambda _: next(refused, False))
+
+    again = iter([True])
+    assert run(listing, memory, refuse=lambda _: next(again, False)).reason is Reason.END_VERIFIED

@@ -66,6 +66,7 @@ class Known:
         walk: The walk that met it last; 0 for none, or one that never reached its end.
         position: Its position in that walk.
         session: Ordinal of the session that met it last; 0 for none.
+        undecoded: Whether it was skipped because it could not be decoded, so that a whole element is worth a try.
     """
 
     stored: bool = False
@@ -73,6 +74,7 @@ class Known:
     walk: int = 0
     position: int = 0
     session: int = 0
+    undecoded: bool = False
 
 
 @attrs.frozen
@@ -180,7 +182,8 @@ def recognise(
         run: The run so far.
 
     Returns:
-        The run after the page, and where it first reached `CAUGHT_UP_RUN` on this page, if it did.
+        The run after the page, and where it first reached `CAUGHT_UP_RUN` on this page, if it did and goes on to the
+        page's end: a block of old bookmarks that were bookmarked again is followed by what was bookmarked before.
     """
     length, last = run.length, run.last
     sighting: Sighting | None = None
@@ -190,12 +193,14 @@ def recognise(
         if fact is not None and fact.walk == walk:
             continue
         if fact is None or fact.walk == 0:
-            length, last = 0, None
+            length, last, sighting = 0, None, None
             continue
         place = (fact.walk, fact.position)
-        length = length + 1 if last is not None and stands_above(last, place) else 1
+        if last is None or not stands_above(last, place):
+            length, sighting = 0, None
+        length += 1
         last = place
-        if length == CAUGHT_UP_RUN and sighting is None:
+        if length == CAUGHT_UP_RUN:
             above = sum(1 for earlier in places if stands_above(earlier, place))
             sighting = Sighting(place, above)
         places.append(place)
@@ -234,10 +239,13 @@ def conclude(
     if end is End.VERIFIED:
         return Verdict(reached, ended=Reason.END_VERIFIED)
     if end is End.UNVERIFIED:
-        if mark.tail is not None and unseen == 0 and items >= mark.tail:
+        size = smaller_size(mark.page_size, sizes)
+        met_again = mark.tail is not None and unseen == 0 and items >= mark.tail
+        # A full page without a cursor is as suspicious as the one before, if there is a smaller size to ask with.
+        is_full = size != mark.page_size and items >= (mark.page_size or 0)
+        if met_again and not is_full:
             return Verdict(reached, ended=Reason.END_VERIFIED)
         # Met for the first time, or met again before the whole doubted page was: the service drops tokens here too.
-        size = smaller_size(mark.page_size, sizes)
         doubted = items
         if mark.tail is not None and unseen == 0 and size != mark.page_size:
             doubted = max(items, mark.tail)

@@ -12,7 +12,7 @@ import attrs
 
 from .listing import Place
 from .progress import Progress, Status
-from .recovery import RecoveryStrategy
+from .recovery import MAX_BACKOFF_S, RecoveryStrategy
 from .states import Kind, SessionValue, State, Trigger
 from .taxonomy import ErrorAction, ErrorCategory, Reason
 
@@ -113,6 +113,9 @@ class Plan:
     prefetch: Fetch | None = None
 
 
+LONGEST_WAIT_S: Final = 2 * MAX_BACKOFF_S
+"""No wait that was decided is longer."""
+
 _END: Final = Plan(End())
 _CLEANUP: Final = Plan(Cleanup())
 
@@ -166,12 +169,17 @@ def plan(
 
 def _waiting(session: SessionValue, progress: Progress, now: float) -> Plan:
     if session.state == State.RETRYING:
-        if session.retry_at is not None and now < session.retry_at:
+        if session.retry_at is not None and _is_ahead(session.retry_at, now):
             return Plan(Wait(session.retry_at))
         return _working(progress, now)
-    if session.resume_at is not None and now >= session.resume_at:
+    if session.resume_at is not None and not _is_ahead(session.resume_at, now):
         return Plan(Post(Trigger.RESUME))
     return Plan(Wait(session.resume_at))
+
+
+def _is_ahead(when: float, now: float) -> bool:
+    """Whether to wait for it; a time that no decision can have named was written by a clock that was wrong."""
+    return now < when <= now + LONGEST_WAIT_S
 
 
 def _working(progress: Progress, now: float) -> Plan:

@@ -221,8 +221,8 @@ class Progress:
         saved: Elements of the page that are durable.
         redo: Whether skipped items are to be tried again before the listing.
         run: How far the last completed listing was recognised.
-        skip_run: Ids of the present run of skips.
-        skip_index: Index of the last skip on this page, -1 if it was on an earlier one.
+        skip_run: Ids of the run of skips that the last skip stands in.
+        earlier_skips: The part of a run that earlier pages brought.
         closed_until: The source's limit is used up until then, epoch seconds; None when it is open.
         gave_up_walk: Whether a walk was given up and its places are not yet void in the store: until they are, they
             would look like a completed listing.
@@ -238,7 +238,7 @@ class Progress:
     redo: bool = False
     run: Run = Run()
     skip_run: tuple[str, ...] = ()
-    skip_index: int = -1
+    earlier_skips: tuple[str, ...] = ()
     closed_until: float | None = None
     gave_up_walk: bool = False
 
@@ -255,9 +255,7 @@ class Progress:
     ) -> "Progress":
         """A page of the listing arrived."""
         page = PageInHand(keys, invalid, next_cursor, end)
-        return attrs.evolve(
-            self, page=page, done=0, saved=0, skip_index=-1, closed_until=closed_until
-        )
+        return attrs.evolve(self, page=page, done=0, saved=0, closed_until=closed_until)
 
     def fetched_skipped(
         self, keys: tuple[str, ...], *, invalid: frozenset[int] = frozenset()
@@ -266,7 +264,7 @@ class Progress:
         if not keys:
             return attrs.evolve(self, page=None, redo=False)
         page = PageInHand(keys, invalid, None, End.MORE, redo=True)
-        return attrs.evolve(self, page=page, done=0, saved=0, skip_index=-1)
+        return attrs.evolve(self, page=page, done=0, saved=0)
 
     def closed(self, until: float | None) -> "Progress":
         """The source's limit is used up until then, epoch seconds; None opens it."""
@@ -328,21 +326,28 @@ class Progress:
     def skipped(self, index: int) -> "Progress":
         """The element at this index of the page is left out and recorded as skipped."""
         page = _require(self.page)
-        entry = page.entries[index]
-        between = page.entries[self.skip_index + 1 : index]
-        run = () if any(e.status is Status.NEW for e in between) else self.skip_run
         entries = (
             *page.entries[:index],
-            attrs.evolve(entry, status=Status.SKIPPED),
+            attrs.evolve(page.entries[index], status=Status.SKIPPED),
             *page.entries[index + 1 :],
         )
-        return attrs.evolve(
-            self,
-            page=attrs.evolve(page, entries=entries),
-            done=max(self.done, index + 1),
-            skip_run=(*run, entry.key),
-            skip_index=max(self.skip_index, index),
-        ).settled()
+        skipped = attrs.evolve(
+            self, page=attrs.evolve(page, entries=entries), done=max(self.done, index + 1)
+        )
+        return attrs.evolve(skipped, skip_run=skipped.run_of_skips()).settled()
+
+    def run_of_skips(self) -> tuple[str, ...]:
+        """Ids of the skips since the last success; items that are tried again on request do not count."""
+        page = self.page
+        if page is None or page.redo:
+            return self.earlier_skips
+        run: list[str] = []
+        for entry in reversed(page.entries[: self.done]):
+            if entry.status is Status.NEW:
+                return tuple(reversed(run))
+            if entry.status is Status.SKIPPED:
+                run.append(entry.key)
+        return (*self.earlier_skips, *reversed(run))
 
     def settled(self) -> "Progress":
         """Step over elements that need nothing, up to the next that does."""
@@ -433,9 +438,7 @@ class Progress:
         page = self.page
         over = self.is_page_done
         same_walk = save.mark.walk == self.mark.walk
-        good_after = page is not None and any(
-            e.status is Status.NEW for e in page.entries[self.skip_index + 1 : self.done]
-        )
+        run = self.run_of_skips() if over else self.skip_run
         return attrs.evolve(
             self,
             mark=save.mark,
@@ -444,8 +447,8 @@ class Progress:
             done=0 if over else self.done,
             saved=0 if over else save.upto,
             run=self.run if same_walk else Run(),
-            skip_run=() if over and good_after else self.skip_run,
-            skip_index=-1 if over else self.skip_index,
+            skip_run=run,
+            earlier_skips=run if over else self.earlier_skips,
             gave_up_walk=False,
         )
 
@@ -474,7 +477,7 @@ def begin(
         size = mark.page_size
         if size is not None and rules.page_size is not None:
             size = min(size, rules.page_size)
-        mark = attrs.evolve(mark, resumed=True, barren=0, page_size=size)
+        mark = attrs.evolve(mark, resumed=True, barren=0, refused=False, page_size=size)
     elif mark.under_way:
         mark = attrs.evolve(mark, page_size=rules.page_size)
     else:
@@ -521,7 +524,7 @@ def _entries(
 def _status(fact: Known, *, invalid: bool) -> Status:
     if fact.stored:
         return Status.KNOWN
-    if fact.skipped:
+    if fact.skipped and (invalid or not fact.undecoded):
         return Status.SKIPPED_BEFORE
     return Status.INVALID if invalid else Status.NEW
 

@@ -20,6 +20,7 @@ __all__ = [
     "RecoveryStrategy",
     "believable",
     "decide",
+    "is_believable",
 ]
 
 WINDOW_S: Final = 900.0
@@ -139,6 +140,11 @@ def decide(
 def believable(reset_at: float, *, now: float) -> float:
     """A reset time that a service named, kept within one window and its slack from now, epoch seconds."""
     return min(max(reset_at, now), now + WINDOW_S + PAUSE_SLACK_S)
+
+
+def is_believable(closed_until: float, *, now: float) -> bool:
+    """Whether a limit that was noted as used up until then still is: in the future, and by a clock like ours."""
+    return now < closed_until <= now + WINDOW_S + PAUSE_SLACK_S
 
 
 def _pause(reset_at: float | None, policy: Policy, *, now: float, jitter: float) -> float:

@@ -32,6 +32,8 @@ __all__ = [
     "StateDef",
     "Step",
     "Trigger",
+    "check_for_crawls",
+    "endings",
 ]
 
 
@@ -491,6 +493,41 @@ def _fingerprint(spec: MachineSpec) -> str:
     lines += [f"{row} {','.join(row.effects)} {row.durability!s}" for row in spec.rows]
     lines += [f"absorb {','.join(a.states)} {','.join(a.triggers)}" for a in spec.absorbs]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def endings(*states: str) -> tuple[Row, ...]:
+    """Rows that let an app's own states end like ours: by a cancel, by errors, and by a restart of the process.
+
+    Every state in which a session works or waits needs them.
+    """
+    shared = [row for row in DEFAULT_SPEC.rows if State.PAUSED_RATE_LIMIT in row.sources]
+    return tuple(
+        attrs.evolve(row, sources=tuple(states)) for row in shared if row.trigger != Trigger.RESUME
+    )
+
+
+def check_for_crawls(spec: MachineSpec) -> None:
+    """Refuse a machine whose sessions could hang.
+
+    Raises:
+        SpecError: A state in which a session works or waits does not allow what may happen there at any time.
+    """
+    needed = (
+        Trigger.CANCEL,
+        Trigger.AUTH_FAILED,
+        Trigger.FATAL_FAILED,
+        Trigger.STORE_FAILED,
+        Trigger.RESTARTED,
+    )
+    allowed = {(str(source), str(row.trigger)) for row in spec.rows for source in row.sources}
+    for state in spec.states:
+        if state.kind in {Kind.WORK, Kind.WAITING}:
+            for trigger in needed:
+                if (str(state.name), str(trigger)) not in allowed:
+                    raise SpecError(
+                        f"state {str(state.name)!r} has no row for {str(trigger)!r}, which may happen there at any "
+                        "time; add endings(...) to the rows"
+                    )
 
 
 _ACTIVE: Final = (State.RUNNING, State.RETRYING, State.PAUSED_RATE_LIMIT)

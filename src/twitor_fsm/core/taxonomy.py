@@ -53,6 +53,7 @@ class Reason(StrEnum):
     BAD_PAGE = "bad_page"
     # VALIDATION
     INVALID_ITEM = "invalid_item"
+    REFUSED_BY_HANDLER = "refused_by_handler"
     # DATABASE
     CONSTRAINT = "constraint"
     ENCODING = "encoding"

@@ -164,5 +164,5 @@ class Source(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Free what the source holds; called by the engine for sources that it opened itself."""
+        """Free what the source holds; it may be used again. Called when the last session that used it has ended."""
         ...

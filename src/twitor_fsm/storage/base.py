@@ -79,6 +79,8 @@ class Batch:
         lease_until: New end of the lease, epoch seconds.
         value: State of the session after the batch; a final state ends it (owner and lease are given up).
         final: Whether `value.state` is final.
+        revision: The session's revision before the batch; another one in the row means that we do not know what is
+            stored, and counts as a lost lease. None does not ask.
         counters: Its counts after the batch.
         journal: Rows to append.
         message: What the first error said; kept if the session has none yet.
@@ -101,6 +103,7 @@ class Batch:
     lease_until: float
     value: SessionValue
     final: bool
+    revision: int | None = None
     counters: Counters
     journal: tuple[JournalRow, ...] = ()
     message: str = ""

@@ -63,12 +63,12 @@ def lookup(connection: sa.Connection, crawl: CrawlKey, keys: tuple[str, ...]) ->
         values = {f"key_{n}": key for n, key in enumerate(padded)}
         values |= {"the_user_id": crawl.user_id, "the_source": crawl.source}
         rows: Any = statement.run(connection, values)
-        for text, stored, walk, position, session in rows:
+        for text, stored, walk, position, session, undecoded in rows:
             key = decode(text)
             place = (walk, position, session)
             before = known.get(key)
             if before is None:
-                known[key] = Known(bool(stored), not stored, *place)
+                known[key] = Known(bool(stored), not stored, *place, bool(undecoded))
             else:  # skipped by this crawl, and stored by another source since
                 latest = max(place, (before.walk, before.position, before.session))
                 known[key] = Known(True, True, *latest)  # noqa: FBT003

@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ..core.taxonomy import Reason
 from ..errors import ConfigurationError
 from . import tables as t
 from .prepared import Prepared
@@ -126,7 +127,12 @@ def _update_session() -> Any:
             owner=given_up,
             revision=c.revision + sa.literal_column("1"),
         )
-        .where(c.session_id == _the(c.session_id), c.fence == _the(c.fence), c.ended_at.is_(None))
+        .where(
+            c.session_id == _the(c.session_id),
+            c.fence == _the(c.fence),
+            c.revision == sa.func.coalesce(_the(c.revision), c.revision),
+            c.ended_at.is_(None),
+        )
         .returning(c.cancel_wish, c.crawl_id, mark.scalar_subquery(), sa.case((skips, 1), else_=0))
     )
 
@@ -292,17 +298,16 @@ def _upsert_skipped(dialect: sa.Dialect) -> Any:
 
 
 def _upsert_closed(dialect: sa.Dialect) -> Any:
-    """The later of two times holds: the session that named the earlier one knew less."""
+    """The last word holds: a later time may have been written by a clock that was wrong."""
     put = insert(t.closed, dialect)
     return put.on_conflict_do_update(
         index_elements=["service", "account", "endpoint"],
         set_={"until": put.excluded["until"]},
-        where=put.excluded["until"] > t.closed.c["until"],
     )
 
 
 def _lookup(size: int) -> Any:
-    """Rows (key, whether stored, walk, position, session); a key may have two rows, or none."""
+    """Rows (key, whether stored, walk, position, session, whether undecoded); a key may have two rows, or none."""
     keys = [sa.bindparam(f"key_{n}", type_=t.bookmark.c.item_id.type) for n in range(size)]
     zero: Any = sa.literal_column("0")
     one: Any = sa.literal_column("1")
@@ -316,11 +321,14 @@ def _lookup(size: int) -> Any:
     places = [sa.func.coalesce(column, zero) for column in (m.walk, m.position, m.session)]
     join = t.bookmark.outerjoin(t.listing, sa.and_(m.crawl_id == crawl_id, m.bookmark_id == b.id))
     stored = (
-        sa.select(b.item_id, one, *places)
+        sa.select(b.item_id, one, *places, zero)
         .select_from(join)
         .where(b.user_id == user, b.item_id.in_(keys))
     )
-    kept = sa.select(s.item_key, zero, s.walk, s.position, s.session).where(
+    undecoded = sa.case(
+        (s.reason == sa.literal_column(f"'{Reason.INVALID_ITEM}'"), one), else_=zero
+    )
+    kept = sa.select(s.item_key, zero, s.walk, s.position, s.session, undecoded).where(
         s.crawl_id == crawl_id, s.item_key.in_(keys)
     )
     return sa.union_all(stored, kept)

@@ -148,6 +148,7 @@ def _update_session(connection: sa.Connection, do: Statements, batch: Batch) -> 
     values |= {
         "the_session_id": batch.session_id,
         "the_fence": batch.fence,
+        "the_revision": batch.revision,
         "the_message": batch.message,
         "the_ended_at": batch.now if batch.final else None,
         "new_ended_at": batch.now if batch.final else None,

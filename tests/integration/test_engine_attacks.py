@@ -1,0 +1,274 @@
+"""What a hostile reviewer found once: each story lost data, hung, or said what was not so."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from scripted import ScriptedSource, VirtualClock, ids, stored
+
+from twitor_fsm.config import Settings
+from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
+from twitor_fsm.core.states import DEFAULT_SPEC, Kind, Row, State, StateDef, Trigger
+from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
+from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.errors import (
+    ConfigurationError,
+    RateLimited,
+    SpecError,
+    StoreError,
+    StoreUnavailable,
+)
+from twitor_fsm.events import Event, SessionEnded
+from twitor_fsm.ownership import LIVE_RUNS
+from twitor_fsm.report import exit_code
+from twitor_fsm.sources.base import Item
+from twitor_fsm.storage.base import Batch
+from twitor_fsm.storage.store import SqlStore
+
+
+class LossyStore(SqlStore):
+    """A store whose answers get lost: `lose(n, batch)` says of the n-th commit whether it took place unheard."""
+
+    def __init__(self, path: str, fate: Callable[[int, Batch], str]) -> None:
+        super().__init__(path)
+        self.fate = fate
+        self.commits = 0
+        self.deaf = 0
+
+    async def commit(self, batch: Batch) -> str | None:
+        self.commits += 1
+        match self.fate(self.commits, batch):
+            case "applied, unheard":
+                await super().commit(batch)
+                self.deaf = 1
+                raise StoreUnavailable("the connection died")
+            case "lost":
+                raise StoreUnavailable("the connection died")
+            case "broken":
+                raise StoreError("something else")
+            case _:
+                return await super().commit(batch)
+
+    async def session(self, session_id: str) -> Any:
+        if self.deaf:
+            self.deaf -= 1
+            raise StoreUnavailable("still dead")
+        return await super().session(session_id)
+
+
+async def test_a_commit_whose_answer_is_lost_is_never_repeated_and_none_is_skipped(
+    db: str, clock: VirtualClock
+) -> None:
+    fates = {2: "applied, unheard", 5: "lost", 7: "applied, unheard", 9: "lost"}
+    store = LossyStore(db, lambda number, _: fates.get(number, ""))
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(ScriptedSource(ids(200)), user_id="me")
+
+        assert report.completed
+        assert report.bookmarks_count == report.counters.stored == 200
+        assert sorted(await stored(engine)) == sorted(ids(200))
+
+
+async def test_a_final_commit_whose_answer_is_lost_is_found_out(
+    db: str, clock: VirtualClock
+) -> None:
+    store = LossyStore(db, lambda _, batch: "applied, unheard" if batch.final else "")
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(ScriptedSource(ids(30)), user_id="me")
+
+    assert (report.state, report.lost, report.durable) == (State.COMPLETED, False, True)
+
+
+async def test_an_unforeseen_store_error_ends_the_session_with_a_report(
+    db: str, clock: VirtualClock
+) -> None:
+    store = LossyStore(db, lambda number, _: "broken" if number == 2 else "")
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(ScriptedSource(ids(60)), user_id="me")
+        assert (report.category, report.durable) == (ErrorCategory.DATABASE, False)
+        assert (await engine.crawl(ScriptedSource(ids(60)), user_id="me")).completed
+        assert sorted(await stored(engine)) == sorted(ids(60))
+
+
+async def test_an_item_that_was_broken_once_is_stored_when_it_is_whole(engine: CrawlEngine) -> None:
+    source = ScriptedSource(ids(10), bad={ids(10)[3]})
+    await engine.crawl(source, user_id="me")
+    source.bad = set()
+
+    report = await engine.crawl(source, user_id="me")
+
+    assert report.counters.stored == 1
+    assert sorted(await stored(engine)) == sorted(ids(10))
+    assert await engine.skipped("me") == []
+
+
+async def test_old_skips_that_fail_again_do_not_block_a_crawl(db: str, clock: VirtualClock) -> None:
+    keys = ids(40)
+    source = ScriptedSource(keys, bad=set(keys[::2]))
+    async with CrawlEngine(db, settings=Settings(max_skips_in_a_row=5), clock=clock) as engine:
+        await engine.crawl(source, user_id="me")
+        assert await engine.retry_skipped("me") == 20
+        source.ids.insert(0, "new")
+
+        report = await engine.crawl(source, user_id="me")
+
+        assert report.completed
+        assert "new" in await stored(engine)
+
+
+async def test_a_pause_written_by_a_clock_that_was_a_year_ahead_is_not_waited_out(
+    engine: CrawlEngine, clock: VirtualClock
+) -> None:
+    right = clock.time
+    clock.time += 365 * 86_400
+    source = ScriptedSource(ids(40), script={2: RateLimited()})
+    await engine.crawl(source, user_id="me", wait=False)
+    clock.time = right
+
+    report = await engine.crawl(source, user_id="me")
+
+    assert report.completed
+    assert sum(clock.sleeps) <= 960
+
+
+async def test_a_cancel_while_a_paused_session_is_left_is_heard(
+    engine: CrawlEngine, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = engine.store
+    commit = store.commit
+    handles: list[Any] = []
+
+    async def cancelling(batch: Batch) -> str | None:
+        if batch.lease_until <= batch.now and not batch.final:
+            handles[0].cancel()
+        return await commit(batch)
+
+    monkeypatch.setattr(store, "commit", cancelling)
+    source = ScriptedSource(ids(40), script={2: RateLimited()})
+    handles.append(await engine.start(source, user_id="me", wait=False))
+
+    report = await handles[0].wait()
+
+    assert (report.state, report.reason) == (State.SHUT_DOWN, Reason.STOPPED_BY_USER)
+
+
+async def test_closing_right_after_a_start_ends_the_session_first(db: str) -> None:
+    engine = CrawlEngine(db, settings=Settings())
+    await engine.open()
+    handle = await engine.start(ScriptedSource(ids(40)), user_id="me")
+    await engine.close()
+
+    assert (await handle.wait()).reason == Reason.STOPPED_BY_USER
+    assert not LIVE_RUNS
+
+
+async def test_closing_does_not_wait_for_what_a_caller_does_afterwards(db: str) -> None:
+    engine = CrawlEngine(db, settings=Settings())
+    await engine.open()
+    crawled, never = asyncio.Event(), asyncio.Event()
+
+    async def worker() -> None:
+        await engine.crawl(ScriptedSource(ids(40)), user_id="me")
+        crawled.set()
+        await never.wait()
+
+    task = asyncio.create_task(worker())
+    await crawled.wait()
+    await asyncio.wait_for(engine.close(), 5)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_a_source_is_closed_when_its_last_crawl_has_ended(engine: CrawlEngine) -> None:
+    source = ScriptedSource(ids(5))
+    await engine.crawl(source, user_id="me")
+
+    assert source.closed
+
+
+async def test_a_finish_cannot_be_posted_from_outside(engine: CrawlEngine) -> None:
+    handle = await engine.start(ScriptedSource(ids(40)), user_id="me")
+    with pytest.raises(ConfigurationError, match="the session itself"):
+        handle.post(Trigger.FINISH)
+    assert (await handle.wait()).completed
+
+
+def test_a_machine_whose_sessions_could_hang_is_refused(db: str) -> None:
+    spec = DEFAULT_SPEC.extend(
+        states=[StateDef("on_hold", Kind.WAITING)],
+        rows=[Row("hold", (State.RUNNING,), "on_hold"), Row("go", ("on_hold",), State.RUNNING)],
+    )
+    with pytest.raises(SpecError, match="'on_hold' has no row for"):
+        CrawlEngine(db, settings=Settings(), spec=spec)
+
+
+async def test_a_policy_that_aborts_on_a_bad_item_is_obeyed(db: str, clock: VirtualClock) -> None:
+    def strict(error: ErrorFacts, policy: Policy, **rest: float) -> RecoveryStrategy:
+        strategy = decide(error, policy, **rest)
+        if error.category is not ErrorCategory.VALIDATION:
+            return strategy
+        return RecoveryStrategy(
+            ErrorAction.ABORT, 0.0, "no bad data here", True, error.category, error.reason
+        )
+
+    keys = ids(10)
+    async with CrawlEngine(db, settings=Settings(), clock=clock, policy=strict) as engine:
+        report = await engine.crawl(ScriptedSource(keys, bad={keys[4]}), user_id="me")
+        assert (report.state, exit_code(report)) == (State.SHUT_DOWN, 13)
+        assert await stored(engine) == keys[:4]
+
+
+async def test_a_policy_that_raises_ends_the_session_with_a_report(
+    db: str, clock: VirtualClock
+) -> None:
+    def broken(error: ErrorFacts, policy: Policy, **rest: float) -> RecoveryStrategy:
+        raise KeyError("no")
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock, policy=broken) as engine:
+        report = await engine.crawl(
+            ScriptedSource(ids(40), script={2: RateLimited()}), user_id="me"
+        )
+        assert (report.state, report.reason) == (State.SHUT_DOWN, Reason.BUG)
+        assert await stored(engine) == ids(40)[:20]
+
+
+async def test_an_observer_that_raises_a_cancellation_stops_nothing(engine: CrawlEngine) -> None:
+    def observer(event: Event) -> None:
+        if not isinstance(event, SessionEnded):
+            raise asyncio.CancelledError
+
+    assert (
+        await engine.crawl(ScriptedSource(ids(40)), user_id="me", observers=[observer])
+    ).completed
+
+
+async def test_cleanups_of_a_crawl_that_is_refused_are_not_left_unawaited(
+    engine: CrawlEngine,
+) -> None:
+    async def cleanup() -> None:
+        raise AssertionError
+
+    with pytest.raises(ConfigurationError):
+        await engine.crawl(ScriptedSource(ids(4)), user_id="", cleanup=[cleanup()])
+
+
+async def test_a_store_that_fails_at_a_cancel_is_the_cause(db: str, clock: VirtualClock) -> None:
+    reached = asyncio.Event()
+
+    async def handler(item: Item, fence: int) -> None:
+        reached.set()
+
+    def fate(_: int, batch: Batch) -> str:
+        return "broken" if batch.value.state == State.SHUTTING_DOWN else ""
+
+    async with CrawlEngine(LossyStore(db, fate), settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(
+            ScriptedSource(ids(40)), user_id="me", handler=handler, max_items=5
+        )
+
+    assert (report.category, report.durable, exit_code(report)) == (
+        ErrorCategory.DATABASE,
+        False,
+        14,
+    )
