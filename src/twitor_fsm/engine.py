@@ -217,7 +217,8 @@ class CrawlEngine:
         if isinstance(self._database, str) or not hasattr(self._database, "claim"):
             from .storage.store import SqlStore
 
-            return SqlStore(self._database)
+            # Five attempts, and the waits between them, share the time that a busy store is given.
+            return SqlStore(self._database, busy_timeout_s=self.settings.store_retry_s / 5.0)
         return cast("Store", self._database)  # of the embedder's own
 
     # -- crawls -----------------------------------------------------------------------------------

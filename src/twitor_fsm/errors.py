@@ -82,11 +82,19 @@ class IllegalStep(TwitorError):
 
 
 class SourceError(TwitorError):
-    """A source could not give what was asked for; nothing of it was stored."""
+    """A source could not give what was asked for; nothing of it was stored.
+
+    Attributes:
+        requests: Requests that were made for it, for the count of the session.
+    """
+
+    requests: int = 1
 
 
 class CredentialsMissing(SourceError):
     """No token is known for this user; no request was made."""
+
+    requests: int = 0
 
 
 @attrs.define(eq=False)

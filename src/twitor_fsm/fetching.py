@@ -8,7 +8,7 @@ import asyncio
 import attrs
 
 from .core.plan import Fetch
-from .errors import ConfigurationError, CredentialsMissing
+from .errors import ConfigurationError, SourceError
 from .inbox import end_task
 from .ledger import Work
 from .sources.base import End, InvalidRaw, Item, Page, Source, Usage
@@ -66,8 +66,7 @@ class Fetcher:
                 raise
             return Failed(RuntimeError(f"the source cancelled itself: {type(exc).__name__}"))
         except BaseException as exc:  # noqa: BLE001 - a source may raise anything; it is classified
-            if not isinstance(exc, CredentialsMissing):
-                self._work.requests += 1
+            self._work.requests += exc.requests if isinstance(exc, SourceError) else 1
             return Failed(exc)
         self._work.requests += page.usage.requests
         self._work.items_fetched += page.usage.items

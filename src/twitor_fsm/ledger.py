@@ -211,9 +211,13 @@ class Ledger:
             if in_doubt and await self._is_written():
                 return None
             in_doubt = True
-            wish = await _shielded(self._store.commit(batch))
-            in_doubt = False
-            return wish
+            try:
+                return await _shielded(self._store.commit(batch))
+            except StoreUnavailable as exc:
+                if exc.retryable and await self._is_written():
+                    return None
+                in_doubt = False
+                raise
 
         return await self._tried(attempt, tries)
 

@@ -316,7 +316,11 @@ class CrawlSession:
             case ops.Post():
                 await steps.decided(operation)
             case ops.Cleanup():
+                await self._fetcher.drop()  # before the last commit: what it cost is counted
                 await self._run_cleanup()
+                while self._inbox:  # absorbed: nothing changes the end any more
+                    event = self._inbox.pop()
+                    await steps.post(event.trigger, event.facts)
                 await steps.post(Trigger.CLEANED_UP, steps.facts())
             case ops.End():
                 raise AssertionError("nothing is done after the end")

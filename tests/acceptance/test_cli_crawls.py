@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -76,7 +77,7 @@ async def said(process: Process, words: str) -> str:
 
 @pytest.fixture
 def twitor(tmp_path: Path) -> Twitor:
-    unwanted = ("DATABASE_URL", "X_BEARER_TOKEN", "NO_COLOR", "PYTHONPATH")
+    unwanted = ("DATABASE_URL", "X_BEARER_TOKEN", "NO_COLOR", "PYTHONPATH", "TWITOR_TOKEN_DIR")
     environment = {name: text for name, text in os.environ.items() if name not in unwanted}
     return Twitor(
         tmp_path,
@@ -130,6 +131,70 @@ async def test_every_recovery_is_said_and_everything_arrives(twitor: Twitor) -> 
             assert words in done.err
         assert done.out.startswith("Completed")
         assert sorted(await exported(twitor)) == sorted(sim.obtainable())
+
+
+async def test_the_summary_prints_the_same_command(twitor: Twitor) -> None:
+    faults = plan(Fault(kind=FaultKind.RATE_LIMITED, at=(2,)))
+    async with Simulator(250, faults=faults, window_s=0.5) as sim:
+        options = (
+            "--api-url", sim.base_url, "--user-id", sim.user_id, "--page-size", "50", "--expand",
+            "none", "--no-wait", "--db", "a b.db",
+        )  # fmt: skip
+        first = await twitor("crawl", *options)
+        assert first.code == 11
+        line = first.out.partition("run the same command again: ")[2].splitlines()[0]
+        words = shlex.split(line)
+        assert words[words.index("crawl") :] == ["crawl", *options]
+        assert "simulated-user-token" not in first.out
+        second = await twitor("crawl", *options[:-3], *options[-2:])
+        assert second.code == 0
+        assert "it is paused by the rate limit until" in second.err
+        assert "nobody runs it now" not in second.err
+        shown = (await twitor("status", "--db", "a b.db")).out
+        assert "with the options you crawled with" in shown
+        assert "UTC" not in first.out + first.err + second.err + shown
+
+
+async def test_a_refused_token_is_told_once_and_leaves_no_database(
+    twitor: Twitor, sim: Simulator
+) -> None:
+    done = await twitor("crawl", "--api-url", sim.base_url, X_BEARER_TOKEN="wrong")
+    assert done.code == 10
+    assert list(twitor.folder.iterdir()) == []
+    assert "nothing was started" in done.err
+    known = await twitor(
+        "crawl", "--api-url", sim.base_url, "--user-id", sim.user_id, X_BEARER_TOKEN="wrong"
+    )
+    assert (known.out + known.err).count("PKCE") <= 1
+    assert "Cost" not in known.out
+
+
+async def test_no_network_before_a_session_names_the_host_and_starts_nothing(
+    twitor: Twitor,
+) -> None:
+    done = await twitor("crawl", "--api-url", "http://127.0.0.1:9", "--json", MAX_RETRIES="0")
+    assert (done.code, done.told["error"]) == (12, "network")
+    assert "127.0.0.1:9" in done.told["message"]
+    assert "nothing was started" in done.told["message"]
+    assert list(twitor.folder.iterdir()) == []
+
+
+async def test_tokens_come_from_a_folder_too(twitor: Twitor, sim: Simulator) -> None:
+    folder = twitor.folder / "tokens"
+    folder.mkdir()
+    tokens = {"X_BEARER_TOKEN": "", "TWITOR_TOKEN_DIR": str(folder)}
+    unknown = await twitor("crawl", "--api-url", sim.base_url, **tokens)
+    assert unknown.code == 10
+    assert "--user-id" in unknown.err
+    (folder / sim.user_id).write_text(sim.token)
+    (folder / sim.user_id).chmod(0o600)
+    options = ("crawl", "--api-url", sim.base_url, "--json")
+    first = await twitor(*options, "--user-id", sim.user_id, **tokens)
+    assert (first.code, first.told["stored"]) == (0, 250)
+    second = await twitor(*options, **tokens)
+    assert (second.code, second.told["user_id_from"]) == (0, "database")
+    wins = await twitor(*options, **{**tokens, "X_BEARER_TOKEN": "wrong"})
+    assert wins.code == 10
 
 
 async def test_a_missing_token_makes_no_request(twitor: Twitor, sim: Simulator) -> None:
@@ -336,7 +401,7 @@ async def test_an_interrupted_demo_says_how_to_go_on(twitor: Twitor) -> None:
     process.send_signal(signal.SIGINT)
     done = await finish(process)
     assert done.code == 75
-    assert "again: twitor demo\n" in done.out
+    assert re.search(r"again: .*(twitor|twitor_fsm\.cli) demo\n", done.out)
 
 
 async def test_simulate_tells_when_it_is_ready_and_ends_with_a_signal(twitor: Twitor) -> None:
@@ -387,13 +452,15 @@ async def test_the_demo_recovers_and_the_second_run_finds_nothing_new(twitor: Tw
     for words in ("network:", "rate limit", "skipped", "recovered"):
         assert words in first.err
     assert first.out.startswith("Completed")
-    assert "twitor export --db demo.db" in first.out
+    assert "export --db demo.db" in first.out
     second = await run()
     assert second.code == 0
     assert second.out.startswith("Completed: nothing new")
     assert (await run("--json")).told["stored"] == 0
     assert len(await exported(twitor, "--db", "demo.db")) == 996
-    assert "twitor demo" in (await twitor("status", "--db", "demo.db")).out
+    assert re.search(
+        r"(twitor|twitor_fsm\.cli) demo", (await twitor("status", "--db", "demo.db")).out
+    )
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

@@ -1,11 +1,14 @@
 """The command line in one process: what it prints for people and for programs."""
 
 import json
+import math
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,19 @@ from click.testing import CliRunner, Result
 
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.cli.check_database import has_wal_reset_bug
+from twitor_fsm.cli.database import with_db
 from twitor_fsm.cli.terminal import json_text, printable
-from twitor_fsm.cli.words import ago, count, duration, say_again
+from twitor_fsm.cli.words import (
+    ago,
+    clock_time,
+    count,
+    duration,
+    local_times,
+    say_again,
+    short_owner,
+)
+from twitor_fsm.errors import ConfigurationError
+from twitor_fsm.simulator import Simulator
 
 Run = Callable[..., Result]
 
@@ -48,7 +62,7 @@ def post(number: int, text: str = "text", **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "X_BEARER_TOKEN", "NO_COLOR"):
+    for name in ("DATABASE_URL", "X_BEARER_TOKEN", "NO_COLOR", "TWITOR_TOKEN_DIR"):
         monkeypatch.delenv(name, raising=False)
 
     def invoke(*args: str, **options: Any) -> Result:
@@ -177,7 +191,9 @@ def test_an_error_shows_no_traceback_unless_asked(run: Run, tmp_path: Path) -> N
     assert result.exit_code == 14
     assert json.loads(result.stdout)["error"] == "database"
     assert "Traceback" not in result.output
-    assert run("status", "--db", "bad.db", "--debug").exception is not None
+    again = run("status", "--db", "bad.db", "--debug", "--json")
+    assert (again.exit_code, json.loads(again.stdout)["error"]) == (14, "database")
+    assert "Traceback" not in again.output
 
 
 def test_crawling_a_file_tells_everything_as_json(run: Run, file: Path) -> None:
@@ -253,7 +269,7 @@ def test_status_tells_every_crawl(crawled: Run) -> None:
     assert (crawl["bookmarks"], crawl["skipped"], crawl["running"]) == (30, 1, False)
     shown = crawled("status").stdout
     assert "completed" in shown
-    assert "twitor crawl page.json" in shown
+    assert "twitor export > bookmarks.jsonl" in shown
 
 
 def test_sessions_are_listed_and_shown_by_a_beginning_of_their_id(crawled: Run) -> None:
@@ -468,6 +484,267 @@ def test_the_wal_reset_bug_is_known_by_version(version: tuple[int, int, int], ha
     assert has_wal_reset_bug(version) is has_it
 
 
+# -- what a newcomer met ----------------------------------------------------------------------------
+
+
+def test_debug_shows_where_the_unexpected_happened_and_changes_nothing_else(
+    crawled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("twitor_fsm.cli.verbs.status._look", broken)
+    for extra in ((), ("--debug",)):
+        result = crawled("status", "--json", *extra)
+        assert (result.exit_code, json.loads(result.stdout)["error"]) == (1, "fatal")
+        assert ("Traceback" in result.stderr) is bool(extra)
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+def test_an_export_onto_the_database_is_refused(crawled: Run, tmp_path: Path, suffix: str) -> None:
+    database = tmp_path / "bookmarks.db"
+    before = database.read_bytes()
+    for name in (f"bookmarks.db{suffix}", f"./bookmarks.db{suffix}", f"{database}{suffix}"):
+        result = crawled("export", "-o", name)
+        assert result.exit_code == 2, result.output
+        assert "database" in result.stderr
+    assert database.read_bytes() == before
+    assert len(list(tmp_path.glob("bookmarks.db*"))) == 1
+
+
+def test_an_export_onto_a_link_another_database_or_no_file_is_refused(
+    crawled: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("bookmarks.db")
+    os.link(tmp_path / "bookmarks.db", tmp_path / "hard")
+    (tmp_path / "other.db").write_bytes((tmp_path / "bookmarks.db").read_bytes())
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("link", "hard", "other.db", ".", str(tmp_path), "fifo", ""):
+        result = crawled("export", "-o", name)
+        assert result.exit_code == 2, (name, result.output)
+        assert len(result.stderr.splitlines()) == 1
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads(crawled("status", "--json").stdout)["bookmarks"] == 30
+    assert not list(tmp_path.glob(".*.part"))
+
+
+LOOKING = [
+    ("status",), ("sessions", "list"), ("sessions", "show"), ("skipped", "list"),
+    ("checkpoint", "show"), ("export",),
+]  # fmt: skip
+CHANGING = [
+    ("sessions", "cancel", "last"), ("skipped", "retry"), ("checkpoint", "clear", "--yes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", [*LOOKING, *CHANGING], ids=" ".join)
+@pytest.mark.parametrize("kind", ["notes", "wal", "empty"])
+def test_a_foreign_database_is_left_as_it_is(
+    run: Run, tmp_path: Path, verb: tuple[str, ...], kind: str
+) -> None:
+    path = tmp_path / "notes.db"
+    path.touch()
+    if kind != "empty":
+        with closing(sqlite3.connect(path)) as notes:
+            if kind == "wal":
+                notes.execute("PRAGMA journal_mode=WAL")
+            notes.execute("CREATE TABLE note (text)")
+            notes.commit()
+    before = path.read_bytes()
+    result = run(*verb, "--db", "notes.db", "--json")
+    assert result.exit_code == 2
+    assert "this database holds no crawls" in json.loads(result.stdout)["message"]
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.db"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+@pytest.mark.parametrize("verb", LOOKING, ids=" ".join)
+def test_a_read_only_folder_can_be_looked_at(
+    crawled: Run, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    _look_at_read_only(crawled, tmp_path, verb)
+
+
+@pytest.mark.parametrize("verb", LOOKING, ids=" ".join)
+def test_a_read_only_medium_can_be_looked_at(
+    crawled: Run, tmp_path: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root the system writes everywhere, so the answer about the folder's rights is replaced."""
+    monkeypatch.setattr("twitor_fsm.storage.sqlite.is_writable", lambda _: False)
+    before = {entry.name for entry in tmp_path.iterdir()}
+    result = crawled(*verb)
+    assert result.exit_code == 0, result.output
+    assert {entry.name for entry in tmp_path.iterdir()} == before
+
+
+def _look_at_read_only(run: Run, folder: Path, verb: tuple[str, ...]) -> None:
+    folder.chmod(0o500)
+    (folder / "bookmarks.db").chmod(0o400)
+    try:
+        looked = run(*verb)
+        crawl = run("crawl", "page.json", "--json")
+    finally:
+        folder.chmod(0o700)
+        (folder / "bookmarks.db").chmod(0o600)
+    assert looked.exit_code == 0, looked.output
+    assert crawl.exit_code == 14
+    assert "read-only" in json.loads(crawl.stdout)["message"]
+
+
+def test_looking_leaves_no_files_behind(crawled: Run, tmp_path: Path) -> None:
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    for verb in LOOKING:
+        assert crawled(*verb).exit_code == 0
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("source", "user"),
+    [
+        ("x", ""), ("x", "jack"), ("x", "me"), ("x", "1" * 21), ("x", "12 "), ("x", "\u0661"),
+        ("page.json", ""), ("page.json", "a\x1bb"), ("page.json", "n" * 201),
+    ],
+)  # fmt: skip
+def test_a_user_id_that_is_none_starts_nothing(
+    run: Run, file: Path, tmp_path: Path, source: str, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("X_BEARER_TOKEN", "token")
+    result = (
+        run("crawl", source, "--user-id", user, "--api-url", "http://127.0.0.1:9")
+        if (source == "x")
+        else run("crawl", source, "--user-id", user)
+    )
+    assert result.exit_code == 2
+    assert "nothing was started" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page.json"]
+
+
+@pytest.mark.parametrize("name", [".", "/dev/null", "nowhere.json", "notes.txt", "", "cut.json"])
+def test_a_file_that_cannot_be_read_is_refused_before_anything_is_made(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("dear diary")
+    (tmp_path / "cut.json").write_text('{"data": [{"id"')
+    result = run("crawl", name, "--json")
+    assert result.exit_code == 2, result.output
+    message = json.loads(result.stdout)["message"]
+    assert "nothing was started" in message
+    assert "stands before" not in message
+    assert not (tmp_path / "bookmarks.db").exists()
+
+
+def test_a_missing_token_leaves_no_database(run: Run, tmp_path: Path) -> None:
+    assert run("crawl").exit_code == 10
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("database", [":memory:", "sqlite://", "sqlite+aiosqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(run: Run, file: Path, database: str) -> None:
+    for verb in (("crawl", str(file)), ("status",), ("db", "upgrade"), ("demo",)):
+        result = run(*verb, "--db", database)
+        assert result.exit_code == 2, verb
+        assert "memory" in result.stderr
+
+
+def test_status_after_a_cleared_checkpoint_knows_what_is_stored(crawled: Run) -> None:
+    crawled("checkpoint", "clear", "--yes")
+    (crawl,) = json.loads(crawled("status", "--json").stdout)["crawls"]
+    assert crawl["bookmarks"] == 30
+    assert "again" in crawl["next"]
+    shown = crawled("status").stdout
+    assert "30" in shown.partition("bookmarks   ")[2].splitlines()[0]
+    assert "walks the whole listing again" in shown
+
+
+def test_the_same_command_is_printed_with_all_its_options(run: Run, file: Path) -> None:
+    result = run(
+        "crawl", "page.json", "--max-items", "10", "--user-id", "a b", "--page-size", "7",
+        "--no-wait", "--db", "b c.db",
+    )  # fmt: skip
+    assert result.exit_code == 75
+    assert (
+        "run the same command again: twitor crawl page.json --user-id 'a b' --page-size 7 "
+        "--max-items 10 --no-wait --db 'b c.db'\n"
+    ) in result.stdout
+
+
+def test_a_completed_file_brings_nothing_new_later(run: Run, file: Path) -> None:
+    assert "brings what is new" not in run("crawl", str(file)).stdout
+    assert "brings what is new" not in run("status").stdout
+
+
+def test_a_usage_error_is_one_line_with_where_to_look(run: Run) -> None:
+    result = run("crawl", "--page-size", "1000")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("twitor: ")
+    assert line.endswith("See: twitor crawl --help")
+
+
+@pytest.mark.parametrize("window", ["nan", "inf", "-1", "0"])
+def test_a_window_that_is_no_length_is_refused(run: Run, window: str) -> None:
+    assert run("simulate", "--window", window).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window_s": math.nan}, {"window_s": math.inf}, {"window_s": 0}, {"limit": math.nan},
+        {"limit": 0}, {"bookmarks": math.nan}, {"bookmarks": -1}, {"users": 0},
+    ],
+)  # fmt: skip
+def test_the_simulator_refuses_numbers_that_are_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Simulator(**wrong)
+
+
+def test_an_owner_is_named_without_its_namespace() -> None:
+    assert short_owner("process 7 on box pid:[4026531836]") == "process 7 on box"
+
+
+def test_times_in_messages_are_told_by_the_same_clock() -> None:
+    said = local_times("used up until 2026-11-23 22:48:01 UTC, then on", now=1795474081.0)
+    assert said == f"used up until {clock_time(1795474081.0, now=1795474081.0)}, then on"
+
+
+def test_the_command_is_printed_as_it_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "twitor"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bin/twitor"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert say_again("x", None, "7").startswith("bin/twitor crawl")
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert say_again("x", None, "7").startswith("twitor crawl")
+
+
+def test_a_password_of_the_database_is_in_no_command() -> None:
+    assert "hunter2" not in with_db("twitor crawl", "postgresql://me:hunter2@host/name")
+
+
+def test_doctor_knows_the_folder_of_tokens(
+    crawled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tokens"
+    monkeypatch.setenv("TWITOR_TOKEN_DIR", str(folder))
+
+    def token() -> str:
+        checks = json.loads(crawled("doctor", "--offline", "--json").stdout)["checks"]
+        (found,) = [check for check in checks if check["name"] == "token"]
+        return str(found["verdict"])
+
+    assert token() == "fail"
+    folder.mkdir()
+    assert token() == "warn"
+    (folder / "7").write_text("secret")
+    assert token() == "ok"
+
+
 def test_words() -> None:
     assert [duration(s) for s in (0, 0.2, 59, 60, 843, 7500, 200_000)] == [
         "0 s", "0.2 s", "59 s", "1 min", "14 min 3 s", "2 h 5 min", "2 days",
@@ -476,7 +753,7 @@ def test_words() -> None:
         "1 page", "2 pages", "2 retries",
     ]  # fmt: skip
     assert ago(None, now=5) == "never"
-    assert say_again("x", None) == "twitor crawl"
-    assert say_again("file:my file.json@0123abcd", "a b.db") == (
+    assert say_again("x", None, "7") == "twitor crawl --user-id 7"
+    assert say_again("file:my file.json@0123abcd", "a b.db", "local") == (
         "twitor crawl 'my file.json' --db 'a b.db'"
     )

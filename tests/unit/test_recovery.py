@@ -18,7 +18,7 @@ from twitor_fsm.core.recovery import (
     believable,
     decide,
 )
-from twitor_fsm.core.taxonomy import USER_ACTIONS, ErrorAction, ErrorCategory, Reason
+from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason, user_action
 
 NOW = 1_800_000_000.0
 LONGEST_PAUSE_S = WINDOW_S + PAUSE_SLACK_S
@@ -80,7 +80,7 @@ def test_the_category_alone_selects_the_strategy(
 def test_the_message_says_what_happened_and_what_to_do(error: ErrorFacts, policy: Policy) -> None:
     message = decide(error, policy, now=NOW).message
     assert message.startswith(error.message or f"{error.category.value} error")
-    assert message.endswith(f"User action: {USER_ACTIONS[error.category]}")
+    assert message.endswith(f"User action: {user_action(error.category, error.reason)}")
 
 
 # -- the ladder -----------------------------------------------------------------------------------

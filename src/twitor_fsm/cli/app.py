@@ -4,6 +4,7 @@ Must not know: what any verb does. Verbs are imported when they are asked for; n
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
@@ -13,7 +14,7 @@ import click
 
 from . import verbs
 from .failures import Failure, close, failure_of
-from .terminal import drop_stdout
+from .terminal import drop_stdout, say
 
 __all__ = ["twitor"]
 
@@ -79,18 +80,31 @@ class VerbGroup(click.Group):
         except (BrokenPipeError, _ReaderGone):
             drop_stdout()
             sys.exit(_BROKEN_PIPE)
-        except click.UsageError as exc:
+        except click.exceptions.NoArgsIsHelpError as exc:
             exc.show()
-            sys.exit(close(Failure(exc.format_message(), 2), as_json=as_json, said=True))
+            sys.exit(close(Failure("no verb was given", 2), as_json=as_json, said=True))
+        except click.UsageError as exc:
+            sys.exit(close(Failure(_one_line(exc), 2), as_json=as_json))
         except (click.Abort, KeyboardInterrupt):
             sys.exit(close(failure_of(KeyboardInterrupt()), as_json=as_json))
         except click.ClickException as exc:
             sys.exit(close(Failure(exc.format_message(), 2), as_json=as_json))
-        except Exception as exc:
-            if "--debug" in words:
-                raise
-            sys.exit(close(failure_of(exc), as_json=as_json))
+        except Exception as exc:  # noqa: BLE001 - the edge: it ends as a line and a code
+            failure = failure_of(exc)
+            if failure.is_unexpected and "--debug" in words:
+                say(*"".join(traceback.format_exception(exc)).splitlines())
+            sys.exit(close(failure, as_json=as_json))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: click.UsageError) -> str:
+    """What was wrong with the command line, and where it is explained."""
+    said = " ".join(error.format_message().split())
+    if error.ctx is None:
+        return said
+    return (
+        f"{said if said.endswith(('.', '?')) else said + '.'} See: {error.ctx.command_path} --help"
+    )
 
 
 def _flush() -> None:
@@ -101,7 +115,9 @@ def _flush() -> None:
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="twitor-fsm", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show where an unexpected error happened."
+)
 def twitor() -> None:
     """Bring the bookmarks of an X (Twitter) account into a database, resumably.
 

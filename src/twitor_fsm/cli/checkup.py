@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..config import Settings
 
 __all__ = ["Check", "Verdict", "check_token", "fail", "ok", "warn"]
@@ -74,13 +76,34 @@ def read_settings() -> "tuple[Check, Settings | None]":
     ), settings
 
 
-def check_token() -> Check:
+def _check_token_dir(folder: "Path") -> Check:
+    """Whether the folder of tokens is there and holds a file; none is read."""
+    try:
+        number = sum(1 for entry in folder.iterdir() if entry.is_file())
+    except OSError as exc:
+        return fail(
+            "token",
+            f"TWITOR_TOKEN_DIR: {folder} cannot be read ({exc.strerror})",
+            "create it, with one file for each user, named by the user's id, mode 0600",
+        )
+    if not number:
+        return warn(
+            "token",
+            f"TWITOR_TOKEN_DIR: {folder} holds no file",
+            "put a user's token there, in a file named by the user's id, mode 0600",
+        )
+    return ok("token", f"TWITOR_TOKEN_DIR: {folder} holds {number} file(s)")
+
+
+def check_token(settings: "Settings | None" = None) -> Check:
     """Whether there is a token and it could be one; it is never shown."""
     from ..config import bearer_token_from_environment
     from ..errors import CredentialsMissing
     from ..sources.credentials import HOW_TO_GET_A_TOKEN, checked
 
     found = bearer_token_from_environment()
+    if not found and settings is not None and settings.token_dir is not None:
+        return _check_token_dir(settings.token_dir)
     if not found:
         return warn(
             "token", "X_BEARER_TOKEN is not set: only files can be crawled", HOW_TO_GET_A_TOKEN

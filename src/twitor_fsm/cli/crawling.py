@@ -13,6 +13,7 @@ from .stopping import Stop
 from .summary import Line, cost_note, summary
 from .terminal import drop_stdout, emit, say, tell
 from .watching import Watcher
+from .words import local_times, without_advice
 
 if TYPE_CHECKING:
     from ..engine import CrawlEngine
@@ -36,16 +37,16 @@ class Outcome:
         user_id_from: How the user id was known.
         api_url: Where the API was, if not X's own.
         db: What `--db` was.
-        file: Path of the file crawled, or None.
-        again: The command that goes on with it, if not `twitor crawl`.
+        again: The same command again.
+        is_no_wait: Whether it ends at a pause.
     """
 
     report: "CrawlReport"
     user_id_from: str
     api_url: str | None
     db: str | None
-    file: str | None = None
-    again: str | None = None
+    again: str
+    is_no_wait: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -115,7 +116,9 @@ def deliver(
     """
     code = outcome.exit_code
     if code != 0:
-        say(f"twitor: {outcome.report.message}", colour="red" if code != 75 else "yellow")
+        message = local_times(outcome.report.message, now=now)
+        said = message if as_json else without_advice(message)
+        say(f"twitor: {said}", colour="red" if code != 75 else "yellow")
     try:
         if as_json:
             emit(outcome.to_dict())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .failures import Failure
+from .words import program
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -22,6 +23,7 @@ __all__ = [
     "find_session",
     "one_crawl",
     "opened",
+    "refuse_memory",
     "with_db",
 ]
 
@@ -42,6 +44,21 @@ def file_of(database: str) -> Path | None:
     return sqlite_file(database)
 
 
+def refuse_memory(database: str) -> None:
+    """Refuse a database that ends with the command. Raises `Failure`."""
+    is_memory = database == ":memory:"
+    if "://" in database:
+        is_memory = database.partition(":")[0].partition("+")[0] == "sqlite" and (
+            file_of(database) is None or ":memory:" in database or "mode=memory" in database
+        )
+    if is_memory:
+        raise Failure(
+            "a database in memory ends with this command, and what was crawled with it; nothing was started. "
+            "Name a file with --db",
+            2,
+        )
+
+
 def clear_name(database: str) -> str:
     """The database's name, for people: without a password."""
     from ..config import without_password
@@ -51,36 +68,56 @@ def clear_name(database: str) -> str:
 
 
 def with_db(command: str, db: str | None) -> str:
-    """A command to run, on the same database."""
+    """A command to run, on the same database; called as this program was, and without a password."""
     import shlex
 
-    return command if db is None else f"{command} --db {shlex.quote(db)}"
+    from ..config import without_password
+
+    name, _, rest = command.partition(" ")
+    command = f"{program()} {rest}" if name == "twitor" else command
+    if db is None:
+        return command
+    return f"{command} --db {shlex.quote(without_password(db) if '://' in db else db)}"
 
 
 @asynccontextmanager
 async def opened(
-    db: str | None, *, settings: "Settings | None" = None, must_exist: bool = True
+    db: str | None,
+    *,
+    settings: "Settings | None" = None,
+    must_exist: bool = True,
+    look: bool = False,
 ) -> "AsyncIterator[CrawlEngine]":
     """An engine over the database, open.
 
     Args:
         db: What `--db` was.
         settings: Settings; None reads them.
-        must_exist: Refuse to make a new file, which after a misspelt name would look like an empty database.
+        must_exist: Refuse to make a new file, which after a misspelt name would look like an empty database, and to
+            make tables in a database that has none of ours.
+        look: Only look: nothing is made, migrated or changed, and the file may be read-only.
     """
     from ..config import get_settings
     from ..engine import CrawlEngine
+    from ..storage.store import SqlStore
 
     settings = settings if settings is not None else get_settings()
     database = database_of(db, settings)
+    refuse_memory(database)
     file = file_of(database)
-    if must_exist and file is not None and not file.exists():
-        raise Failure(
-            f"there is no database {file}; nothing was made. "
-            "Name the right one with --db, or begin with: twitor crawl (or twitor demo)",
-            2,
-        )
-    engine = CrawlEngine(database, settings=settings)
+    if must_exist and file is not None:
+        if not file.exists():
+            raise Failure(
+                f"there is no database {file}; nothing was made. "
+                f"Name the right one with --db, or begin with: {program()} crawl (or {program()} demo)",
+                2,
+            )
+        if not look:
+            first = SqlStore(database, read_only=True)
+            await first.open()  # refuses what is not ours
+            await first.close()
+    store = SqlStore(database, read_only=look)
+    engine = CrawlEngine(store, settings=settings)
     await engine.open()
     try:
         yield engine

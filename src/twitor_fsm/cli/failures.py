@@ -7,6 +7,7 @@ Must not know: what a verb does.
 from typing import Final
 
 from .terminal import drop_stdout, emit, say
+from .words import short_owner
 
 __all__ = ["ERROR_WORDS", "Failure", "close", "failure_of"]
 
@@ -33,10 +34,19 @@ class Failure(Exception):
         message: What happened, what state the data is in, what to do next; one line.
         exit_code: One of `ERROR_WORDS`.
         error: The word for programs; None takes the exit code's.
+        is_unexpected: Whether it may be a bug, so that the place where it happened is worth seeing.
     """
 
-    def __init__(self, message: str, exit_code: int, *, error: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        exit_code: int,
+        *,
+        error: str | None = None,
+        is_unexpected: bool = False,
+    ) -> None:
         super().__init__(message)
+        self.is_unexpected: Final = is_unexpected
         self.message: Final = message
         self.exit_code: Final = exit_code
         self.error: Final = error if error is not None else ERROR_WORDS[exit_code]
@@ -50,7 +60,7 @@ def failure_of(error: BaseException) -> Failure:
         case Failure():
             return error
         case e.CrawlOwned() | e.LeaseLost():
-            return Failure(str(error), 75)
+            return Failure(short_owner(str(error)), 75)
         case e.SessionNotFound() | e.ConfigurationError() | e.SpecError():
             return Failure(str(error), 2)
         case e.StoreError():
@@ -70,6 +80,7 @@ def failure_of(error: BaseException) -> Failure:
                 f"unexpected {type(error).__name__}: {error}; what was committed before stands. "
                 "Run the command again with --debug to see where it happened",
                 1,
+                is_unexpected=True,
             )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from ..core.states import JournalRow, State, Trigger
 from ..core.taxonomy import Reason
 from ..events import Event, ItemSkipped, SessionStarted, Transition
-from .words import clock_time, duration, state_words, what_happened
+from .words import clock_time, duration, local_times, program, state_words, what_happened
 
 __all__ = ["Narrator"]
 
@@ -47,7 +47,7 @@ class Narrator:
             return []
         said = f"skipped {short_key(event.item)}: {what_happened(event.message)}; it is kept"
         if self._skips == _SKIPS_TOLD:
-            return [said, "further skipped items are not named here: twitor skipped list"]
+            return [said, f"further skipped items are not named here: {program()} skipped list"]
         return [said]
 
 
@@ -70,7 +70,7 @@ _FIXED: Final = {
 """Sentences that need no more than what happened; an empty one is told by another event."""
 
 _ENDS: Final = {
-    Reason.CAUGHT_UP: "caught up with the last completed crawl",
+    Reason.CAUGHT_UP: "everything from here on was walked before",
     Reason.END_VERIFIED: "the end of the listing is reached and verified",
     Reason.MAX_ITEMS: "as many items as --max-items allows: checkpoint saved, stopping",
     Reason.SIGNAL: "checkpoint saved, stopping",
@@ -81,14 +81,14 @@ def _transition(event: Transition) -> str:
     row = event.row
     if row.absorbed:
         return ""
-    what = what_happened(str(row.facts.get("message", "")))
+    what = local_times(what_happened(str(row.facts.get("message", ""))), now=event.at)
     match row.trigger:
         case Trigger.RATE_LIMITED:
             return _pause(event, what)
         case Trigger.NETWORK_FAILED:
             return _network(row, what)
         case Trigger.RESTARTED:
-            return f"its last session was not ended and nobody runs it now; it was {state_words(row.target)}"
+            return _restarted(event)
         case Trigger.CANCEL | Trigger.FINISH:
             return _ENDS.get(
                 Reason(row.reason) if row.reason in _ENDS else Reason.UNKNOWN,
@@ -101,6 +101,18 @@ def _transition(event: Transition) -> str:
                 if said is None
                 else said.format(what=what)
             )
+
+
+def _restarted(event: Transition) -> str:
+    """A session that nobody ran: one that ended at a pause (`--no-wait`) was left in order."""
+    target = str(event.row.target)
+    if target != State.PAUSED_RATE_LIMIT:
+        return (
+            f"its last session was not ended and nobody runs it now; it was {state_words(target)}"
+        )
+    if event.until is None or event.until <= event.at:
+        return f"it is {state_words(target)}, and the pause is over"
+    return f"it is {state_words(target)} until {clock_time(event.until, now=event.at)}"
 
 
 def _network(row: JournalRow, what: str) -> str:

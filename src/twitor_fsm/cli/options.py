@@ -13,7 +13,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def json_flag(function: _F) -> _F:
     """`--json` (parameter `as_json`) and `--debug`."""
     debug = click.option(
-        "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+        "--debug", is_flag=True, expose_value=False, help="Show where an unexpected error happened."
     )
     json = click.option(
         "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."

@@ -7,7 +7,16 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from .database import with_db
-from .words import ago, clock_time, count, duration, say_again, state_words
+from .words import (
+    ago,
+    before_again,
+    clock_time,
+    count,
+    duration,
+    say_again,
+    short_owner,
+    state_words,
+)
 
 if TYPE_CHECKING:
     from ..core.progress import Checkpoint
@@ -114,23 +123,38 @@ def state_line(record: "SessionRecord", *, now: float) -> str:
     if record.ended_at is not None:
         return f"{words}, {ago(record.ended_at, now=now)}"
     if is_running(record):
-        return f"{words}; runs now in {record.owner}"
+        return f"{words}; runs now in {short_owner(str(record.owner))}"
     return f"{words}; nobody runs it now"
 
 
-def next_step(record: "SessionRecord", db: str | None) -> str:
-    """What a person does about it."""
-    from .words import before_again
-
-    again = say_again(record.crawl.source, db)
-    if record.crawl.user_id == DEMO_USER and db is not None and PurePath(db).name == "demo.db":
-        again = with_db("twitor demo", None if db == "demo.db" else db)
+def next_step(record: "SessionRecord", db: str | None, *, cleared: bool = False) -> str:
+    """What a person does about it; `cleared`: bookmarks are stored, and there is no checkpoint any more."""
     value = record.value
     if is_running(record):
-        return f"wait, or end it: twitor sessions cancel {record.session_id}"
+        cancel = with_db(f"twitor sessions cancel {record.session_id}", db)
+        return f"wait, or end it: {cancel}"
+    again = _again(record, db)
+    if cleared:
+        paid = ", and X bills it again" if record.crawl.source == "x" else ""
+        return f"{again}   (walks the whole listing again{paid}; nothing is stored twice)"
     if record.ended_at is None:
         return f"{again}   (goes on from the checkpoint)"
     if str(value.state) == "completed":
-        return f"{again}   (brings what is new)"
+        is_file = record.crawl.source.startswith("file:")
+        on = with_db("twitor export", db)
+        return f"{on} > bookmarks.jsonl" if is_file else f"{again}   (brings what is new)"
     before = before_again(value.category, value.reason)
     return f"{before} {again}".strip()
+
+
+def _again(record: "SessionRecord", db: str | None) -> str:
+    """The command that goes on, as far as it is known: the database does not hold the options, nor the address."""
+    source, user_id = record.crawl.source, record.crawl.user_id
+    if user_id == DEMO_USER and db is not None and PurePath(db).name == "demo.db":
+        return with_db("twitor demo", None if db == "demo.db" else db)
+    again = say_again(source, db, user_id)
+    if source == "x":
+        return (
+            f"your crawl command again, with the options you crawled with (--api-url, ...): {again}"
+        )
+    return f"your crawl command again: {again}" if source.startswith("file:") else again

@@ -3,6 +3,7 @@
 Must not know: how a session runs.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -10,20 +11,26 @@ import attrs
 
 from .failures import Failure, failure_of
 from .terminal import say
-from .words import duration
+from .words import duration, local_times, program, what_happened
 
 if TYPE_CHECKING:
     from ..clock import Clock
     from ..config import Settings
+    from ..core.records import CrawlKey
     from ..core.recovery import RecoveryStrategy
-    from ..engine import CrawlEngine
     from ..sources.base import Source
+    from ..sources.credentials import CredentialProvider
     from ..sources.x_api import XBookmarks
 
-__all__ = ["Wanted", "address_of", "require_token", "source_of", "user_of"]
+__all__ = ["Wanted", "address_of", "require_token", "source_of", "tokens_of", "user_of"]
 
 X: Final = "x"
 LOCAL_USER: Final = "local"
+
+_X_USER: Final = re.compile(r"[0-9]{1,20}")
+"""What the source of X takes for a user id."""
+
+_LONGEST_USER: Final = 200
 
 
 @attrs.frozen(kw_only=True)
@@ -59,33 +66,61 @@ class HasMe(Protocol):
 
 
 def source_of(wanted: Wanted, settings: "Settings") -> "Source":
-    """The source; no request is made.
+    """The source; no request is made, and nothing is made at all.
 
     Raises:
         Failure, ConfigurationError, CredentialsMissing: It cannot be used.
     """
-    if wanted.is_x:
-        return _x_source(wanted, settings)
+    _check_user(wanted)
+    return _x_source(wanted, settings) if wanted.is_x else _file_source(wanted)
+
+
+def _check_user(wanted: Wanted) -> None:
+    """Refuse a user id that is none before anything is made for it."""
+    user = wanted.user_id
+    if user is None:
+        return
+    if wanted.is_x and _X_USER.fullmatch(user) is None:
+        raise Failure(
+            f"--user-id {user!r:.60} is no X user id (1 to 20 digits, not the handle); nothing was started. "
+            "Leave it out to ask X whom the token belongs to",
+            2,
+        )
+    if not user.strip() or not user.isprintable() or len(user) > _LONGEST_USER:
+        raise Failure(
+            f"--user-id {user!r:.60} is none: 1 to {_LONGEST_USER} characters, no control characters; "
+            "nothing was started",
+            2,
+        )
+
+
+def _file_source(wanted: Wanted) -> "Source":
+    from ..errors import UnreadableFile
     from ..sources.files import FileBookmarks
 
     path = Path(wanted.source)
-    if not path.exists():
-        raise Failure(
-            f"there is no file {wanted.source!r}; nothing was started. "
-            "`twitor crawl` reads from X, `twitor crawl FILE` from a saved file",
-            2,
-        )
+    reads = "`twitor crawl` reads from X, `twitor crawl FILE` from a saved file"
     if wanted.api_url is not None or wanted.expand is not None:
-        raise Failure("--api-url and --expand are for crawling X, not a file", 2)
-    return FileBookmarks(path)
+        raise Failure(
+            "--api-url and --expand are for crawling X, not a file; nothing was started", 2
+        )
+    if not wanted.source or path.is_dir():
+        raise Failure(f"{wanted.source!r} is a folder, no file; nothing was started. {reads}", 2)
+    if not path.exists():
+        raise Failure(f"there is no file {wanted.source!r}; nothing was started. {reads}", 2)
+    source = FileBookmarks(path)
+    try:
+        source.check()
+    except UnreadableFile as exc:
+        raise Failure(f"{exc}; nothing was started", 2) from exc
+    return source
 
 
 def _x_source(wanted: Wanted, settings: "Settings") -> "XBookmarks":
-    from ..sources.credentials import EnvironmentToken
     from ..sources.x_api import XBookmarks
 
     return XBookmarks(
-        EnvironmentToken(),
+        tokens_of(settings),
         base_url=address_of(wanted, settings),
         expand="all" if wanted.expand is None else wanted.expand,
         request_timeout_s=settings.request_timeout_s,
@@ -100,44 +135,91 @@ def address_of(wanted: Wanted, settings: "Settings") -> str:
     return settings.api_url if wanted.api_url is None else wanted.api_url
 
 
-async def require_token(user_id: str) -> None:
-    """Find out that there is no token before a session is made for nothing. Raises `CredentialsMissing`."""
-    from ..sources.credentials import EnvironmentToken
+def tokens_of(settings: "Settings") -> "CredentialProvider":
+    """Where tokens come from: `X_BEARER_TOKEN`, else the folder of the settings with a file for each user."""
+    from ..config import bearer_token_from_environment
+    from ..sources.credentials import EnvironmentToken, TokenFiles
 
-    await EnvironmentToken().token(user_id)
+    if settings.token_dir is None or bearer_token_from_environment() is not None:
+        return EnvironmentToken()
+    return TokenFiles(settings.token_dir)
+
+
+async def require_token(user_id: str | None, settings: "Settings") -> None:
+    """Find out that there is no token before a session is made for nothing.
+
+    Args:
+        user_id: Whose; None if only the token can tell.
+        settings: Where tokens are.
+
+    Raises:
+        CredentialsMissing, Failure: There is none.
+    """
+    from ..errors import CredentialsMissing
+    from ..sources.credentials import TokenFiles
+
+    tokens = tokens_of(settings)
+    try:
+        await tokens.token("me" if user_id is None else user_id)
+    except CredentialsMissing as exc:
+        if user_id is None and isinstance(tokens, TokenFiles):
+            raise Failure(
+                f"no token: whose of {settings.token_dir}? nothing was started. Name the user with --user-id, "
+                "or set X_BEARER_TOKEN",
+                10,
+            ) from exc
+        raise Failure(f"{exc}; nothing was started", 10) from exc
 
 
 async def user_of(
-    wanted: Wanted, source: "Source", engine: "CrawlEngine", *, quiet: bool
+    wanted: Wanted,
+    source: "Source",
+    crawls: "list[CrawlKey]",
+    *,
+    settings: "Settings",
+    clock: "Clock",
+    quiet: bool,
 ) -> tuple[str, str]:
     """Whose bookmarks to crawl, and how that is known: "option", "database", "api" or "default".
 
-    The database is asked before the service: a process that comes after one killed in a rate-limit pause must make no
-    request.
+    The database (its `crawls`) is asked before the service: a process that comes after one killed in a rate-limit pause
+    must make no request. For X, that there is a token is found out on the way.
+
+    Raises:
+        Failure: There is no token, or the service does not answer.
     """
+    if not wanted.is_x:
+        return _local_user(wanted, crawls)
+    users = {crawl.user_id for crawl in crawls if crawl.source == source.name}
+    known = wanted.user_id if wanted.user_id is not None else None
+    if known is None and len(users) == 1:
+        known = users.pop()
+    await require_token(known, settings)
+    if known is not None:
+        return known, "database" if wanted.user_id is None else "option"
+    asked: Any = source
+    return await _ask(asked, wanted, settings, clock, quiet=quiet), "api"
+
+
+def _local_user(wanted: Wanted, crawls: "list[CrawlKey]") -> tuple[str, str]:
     if wanted.user_id is not None:
         return wanted.user_id, "option"
-    crawls = await engine.store.crawls()
-    if wanted.is_x:
-        users = {crawl.user_id for crawl in crawls if crawl.source == source.name}
-        if len(users) == 1:
-            return users.pop(), "database"
-        asked: Any = source
-        return await _ask(asked, engine, wait=wanted.wait, quiet=quiet), "api"
     users = {crawl.user_id for crawl in crawls}
     return (users.pop(), "database") if len(users) == 1 else (LOCAL_USER, "default")
 
 
-async def _ask(source: HasMe, engine: "CrawlEngine", *, wait: bool, quiet: bool) -> str:
+async def _ask(
+    source: HasMe, wanted: Wanted, settings: "Settings", clock: "Clock", *, quiet: bool
+) -> str:
     """Ask the service whose token it is; failures are recovered from as a session does."""
     tries = 0
     while True:
         try:
             user_id = await source.me()
         except Exception as exc:
-            strategy = _strategy(exc, engine, tries=tries)
-            if not await _waited(strategy, engine.clock, wait=wait, quiet=quiet):
-                raise failure_of(exc) from exc
+            strategy = _strategy(exc, settings, clock, tries=tries)
+            if not await _waited(strategy, clock, wait=wanted.wait, quiet=quiet):
+                raise _unknown_user(exc, address_of(wanted, settings)) from exc
             tries += strategy.action.value == "RETRY"
         else:
             if not quiet:
@@ -145,15 +227,32 @@ async def _ask(source: HasMe, engine: "CrawlEngine", *, wait: bool, quiet: bool)
             return user_id
 
 
-def _strategy(error: Exception, engine: "CrawlEngine", *, tries: int) -> "RecoveryStrategy":
+def _unknown_user(error: Exception, address: str) -> Failure:
+    """What is said when nobody told whose token it is: no session was begun."""
+    from ..config import without_password
+
+    failure = failure_of(error)
+    if failure.is_unexpected:
+        return failure
+    remedy = {
+        12: f"Look with: {program()} doctor; or name the user with --user-id; then run the same command again",
+        11: "Run the same command again later",
+        10: "",
+    }.get(failure.exit_code, "Name the user with --user-id, or resolve this and run again")
+    said = f"nothing was started: asked whose token this is, {without_password(address)} gave no id: {failure.message}"
+    return Failure(f"{said}. {remedy}".rstrip(" ."), failure.exit_code)
+
+
+def _strategy(
+    error: Exception, settings: "Settings", clock: "Clock", *, tries: int
+) -> "RecoveryStrategy":
     from ..classify import classify
     from ..core.recovery import ErrorFacts, Policy, decide
 
     found = classify(error, operation="me")
     facts = ErrorFacts(found.category, found.reason, tries, found.reset_at, found.message)
-    settings = engine.settings
     policy = Policy(settings.max_retries, settings.initial_backoff)
-    return decide(facts, policy, now=engine.clock.now())
+    return decide(facts, policy, now=clock.now())
 
 
 async def _waited(strategy: "RecoveryStrategy", clock: "Clock", *, wait: bool, quiet: bool) -> bool:
@@ -163,10 +262,9 @@ async def _waited(strategy: "RecoveryStrategy", clock: "Clock", *, wait: bool, q
     if strategy.action.value not in {"RETRY", "PAUSE"}:
         return False
     if not quiet:
-        from .words import what_happened
-
         say(
-            f"asking whose token this is: {what_happened(strategy.message)}; "
+            f"asking whose token this is: "
+            f"{local_times(what_happened(strategy.message), now=clock.now())}; "
             f"trying again in {duration(strategy.delay)}"
         )
     await clock.sleep(strategy.delay)

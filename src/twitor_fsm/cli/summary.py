@@ -3,12 +3,11 @@
 Must not know: terminals.
 """
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from .database import with_db
-from .words import before_again, clock_time, count, duration, parts, say_again, state_colour
+from .words import before_again, clock_time, count, duration, parts, state_colour
 
 if TYPE_CHECKING:
     from ..report import CrawlReport
@@ -88,7 +87,7 @@ def _numbers(report: "CrawlReport") -> list[str]:
         for number, word in ((c.retries, "retry"), (c.pauses, "pause"))
         if number
     )
-    rows.append(("errors met", errors + (f" ({recovered})" if recovered else "") or "none"))
+    rows.append(("errors met", (errors or "none") + (f" ({recovered})" if recovered else "")))
     rows.append(
         ("requests", f"{count(c.requests, 'request')}, {count(c.items_fetched, 'item')} fetched")
     )
@@ -112,7 +111,7 @@ def _skipped(report: "CrawlReport") -> list[str]:
 
 def _cost(outcome: "Outcome") -> list[str]:
     report = outcome.report
-    if report.source != "x" or report.cost_usd_estimate is None:
+    if report.source != "x" or not report.cost_usd_estimate or not report.counters.requests:
         return []
     dearer = report.counters.items_fetched * PRICE_OTHERWISE_USD
     lines = ["", f"  Cost: about {report.cost_usd_estimate:.2f} USD if you own the developer app,"]
@@ -125,24 +124,17 @@ def _cost(outcome: "Outcome") -> list[str]:
 
 def next_steps(outcome: "Outcome") -> list[str]:
     """What to do now."""
-    report, db = outcome.report, outcome.db
-    if outcome.again is not None:
-        again = outcome.again
-    elif outcome.file is not None:
-        again = with_db(f"twitor crawl {shlex.quote(outcome.file)}", db)
-    else:
-        again = say_again(report.source, db)
-    on = "" if db is None else f" --db {shlex.quote(db)}"
+    report, db, again = outcome.report, outcome.db, outcome.again
     if report.completed:
-        steps = [
-            f"Next: twitor export{on} > bookmarks.jsonl",
-            f"      {again}   (later: brings what is new)",
-        ]
+        steps = [f"Next: {with_db('twitor export', db)} > bookmarks.jsonl"]
+        if not report.source.startswith("file:"):
+            steps.append(f"      {again}   (later: brings what is new)")
         if report.counters.skipped:
-            steps.append(f"      twitor skipped list{on}   (what was left out, and why)")
+            skipped = with_db("twitor skipped list", db)
+            steps.append(f"      {skipped}   (what was left out, and why)")
         return steps
     if report.lost:
-        return [f"Next: twitor status{on}"]
+        return [f"Next: {with_db('twitor status', db)}"]
     before = before_again(report.category, report.reason)
     steps = [f"Next: {before + ' ' if before else ''}run the same command again: {again}"]
     if outcome.user_id_from == "database" and report.category == "AUTH":
@@ -151,5 +143,6 @@ def next_steps(outcome: "Outcome") -> list[str]:
             "someone else's, say so with --user-id"
         )
     if report.resume_at is not None:
-        steps.append("      It waits out the rest of the pause by itself (without --no-wait).")
+        without = "Without --no-wait it" if outcome.is_no_wait else "It"
+        steps.append(f"      {without} waits out the rest of the pause by itself.")
     return steps

@@ -3,7 +3,11 @@
 Pure but for the local time zone. Must not know: terminals, databases.
 """
 
+import os
+import re
 import shlex
+import shutil
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,14 +15,19 @@ from ..core.taxonomy import ErrorCategory, Reason
 
 __all__ = [
     "ago",
+    "before_again",
     "clock_time",
     "count",
     "duration",
+    "local_times",
     "parts",
+    "program",
     "say_again",
+    "short_owner",
     "state_colour",
     "state_words",
     "what_happened",
+    "without_advice",
 ]
 
 _STATES: Final = {
@@ -63,9 +72,47 @@ def state_colour(state: str) -> str:
     return _COLOURS.get(state, "cyan")
 
 
+_HOW_TO: Final = re.compile(r"\. To get a user token: .*", re.DOTALL)
+_UTC: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+_NAMESPACE: Final = re.compile(r" pid:\[\d+\]")
+
+
 def what_happened(message: str) -> str:
-    """The first part of a strategy's message: what happened, without the general advice."""
+    """The first part of a message: what happened, without any advice."""
+    return _HOW_TO.sub("", without_advice(message))
+
+
+def without_advice(message: str) -> str:
+    """A strategy's message without the general advice of its category; the summary says what to do."""
     return message.partition(". User action: ")[0]
+
+
+def local_times(text: str, *, now: float) -> str:
+    """A message with its times of UTC in the local zone, as all others are told."""
+
+    def local(found: re.Match[str]) -> str:
+        at = datetime.strptime(found[0], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+        return clock_time(at.timestamp(), now=now)
+
+    return _UTC.sub(local, text)
+
+
+def short_owner(text: str) -> str:
+    """An owner, or a message that names one, without the process's namespace."""
+    return _NAMESPACE.sub("", text)
+
+
+def program() -> str:
+    """How to call this program again: as it was called, or `twitor` where that finds it."""
+    called = sys.argv[0]
+    name = os.path.basename(called)  # noqa: PTH119 - of a text, such as "__main__.py"
+    if name == "__main__.py" and "-m" in sys.orig_argv:
+        return f"{shlex.quote(sys.orig_argv[0])} -m twitor_fsm.cli"
+    if name != "twitor":
+        return "twitor"
+    found = shutil.which(name)
+    is_found = found is not None and os.path.realpath(found) == os.path.realpath(called)
+    return name if is_found else shlex.quote(called)
 
 
 def parts(numbers: "list[tuple[int, str]]") -> str:
@@ -111,22 +158,27 @@ def ago(at: float | None, *, now: float) -> str:
     return "just now" if now - at < 1 else f"{duration(now - at)} ago"
 
 
-def say_again(source: str, db: str | None) -> str:
-    """The command that goes on with a crawl.
+def say_again(source: str, db: str | None, user_id: str) -> str:
+    """The command that goes on with a crawl, as far as the database knows it: not its address, say.
 
     Args:
         source: Name of the crawl's source ("x", "file:NAME@DIGEST").
         db: What `--db` was, or None.
+        user_id: Whose bookmarks.
     """
+    from ..config import without_password
+
     kind, _, name = source.partition(":")
-    words = ["twitor", "crawl"]
+    words = ["crawl"]
     if kind == "file":
-        words.append(shlex.quote(name.rpartition("@")[0] or name or "FILE"))
+        words.append(name.rpartition("@")[0] or name or "FILE")
     elif source != "x":
         return f"run the app that crawls {source} again"
+    if kind != "file" or user_id != "local":
+        words += ["--user-id", user_id]
     if db is not None:
-        words += ["--db", shlex.quote(db)]
-    return " ".join(words)
+        words += ["--db", without_password(db) if "://" in db else db]
+    return f"{program()} {shlex.join(words)}"
 
 
 def before_again(category: ErrorCategory | None, reason: str | None) -> str:

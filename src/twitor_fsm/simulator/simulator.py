@@ -31,6 +31,9 @@ __all__ = ["SCOPES", "Simulator"]
 SCOPES: Final = frozenset({"bookmark.read", "tweet.read", "users.read", "offline.access"})
 """What a user's token may do unless told otherwise."""
 
+MAX_WINDOW_S: Final = 86_400.0
+"""Longest rate-limit window, seconds: X has none of more than a day."""
+
 DEFAULT_USER_ID: Final = "2244994945"
 
 
@@ -45,7 +48,7 @@ class Simulator:
         seed: Posts, ids, tokens and drawn faults follow from it. The same seed and the same
             requests give the same bytes.
         faults: A plan, a preset's name or the path of a TOML file.
-        window_s: Length of a rate-limit window, seconds.
+        window_s: Length of a rate-limit window, seconds; above 0, at most a day.
         limit: Bookmark requests in a window, for each user.
         limit_me: `/2/users/me` requests in a window, for each user.
         users: How many users there are, from 1.
@@ -76,14 +79,19 @@ class Simulator:
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         port: int = 0,
     ) -> None:
-        if users < 1 or bookmarks < 0 or bookmarks * users > MAX_BOOKMARKS:
+        if not (users >= 1 and bookmarks >= 0 and bookmarks * users <= MAX_BOOKMARKS):
             raise ConfigurationError(
                 f"{users} users with {bookmarks} bookmarks each cannot be simulated; "
                 f"one user or more, and together at most {MAX_BOOKMARKS} bookmarks"
             )
-        if limit < 1 or limit_me < 1 or window_s <= 0:
+        if not (limit >= 1 and limit_me >= 1):
             raise ConfigurationError(
-                f"limit={limit}, limit_me={limit_me}, window_s={window_s}: each must be above 0"
+                f"limit={limit}, limit_me={limit_me}: each must be 1 or more; nothing was started"
+            )
+        if not 0 < window_s <= MAX_WINDOW_S:  # nan is not either
+            raise ConfigurationError(
+                f"a window of {window_s} s cannot be simulated: it must be above 0 and at most "
+                f"{MAX_WINDOW_S:.0f} s; nothing was started"
             )
         self.plan = faults if isinstance(faults, FaultPlan) else FaultPlan.load(faults)
         self.seed = seed

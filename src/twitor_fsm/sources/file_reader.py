@@ -174,6 +174,12 @@ class FileReader:
             return False
         return True
 
+    @property
+    def _kept(self) -> str:
+        """What a damage leaves."""
+        given = self.behind > 0 or self.taken > 0
+        return "What stands before is stored and stays" if given else "Nothing was stored of it"
+
     def next_element(self) -> bytes | None:
         """The next element; None at the end.
 
@@ -186,15 +192,14 @@ class FileReader:
                 element = splitter.take()
             except NotJson as exc:
                 raise UnreadableFile(
-                    f"{shown(self.path)} is damaged: {exc}. What stands before is stored and stays; get a whole file and "
-                    "run again"
+                    f"{shown(self.path)} is damaged: {exc}. {self._kept}; get a whole file and run again"
                 ) from exc
             if element is not None or splitter.is_ended:
                 return element
             if splitter.waiting_bytes > MAX_ELEMENT_BYTES:
                 raise UnreadableFile(
                     f"{shown(self.path)} has an element of more than {MAX_ELEMENT_BYTES} bytes at byte "
-                    f"{splitter.position}, which is no page and no record; what stands before is stored and stays"
+                    f"{splitter.position}, which is no page and no record. {self._kept}"
                 )
             piece = self.file.read(max(_PIECE_BYTES, splitter.waiting_bytes))
             splitter.feed(piece, is_last=not piece)

@@ -77,6 +77,19 @@ class FileBookmarks:
         """Close the file. Safe to call twice."""
         await asyncio.to_thread(self._close)
 
+    def check(self) -> None:
+        """Look at the head of the file: whether it is there, may be read and is understood.
+
+        Raises:
+            UnreadableFile: It is not, as `fetch` would say.
+        """
+        try:
+            FileReader.open(self._path, None).close()
+        except OSError as exc:
+            raise UnreadableFile(
+                f"{shown(self._path)} cannot be read: {exc.strerror or type(exc).__name__}"
+            ) from exc
+
     async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
         """Read the next items.
 

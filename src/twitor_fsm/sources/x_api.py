@@ -24,6 +24,7 @@ from ..errors import (
     CredentialsMissing,
     CursorRefused,
     RequestRefused,
+    SourceError,
     SourceUnavailable,
     TwitorError,
 )
@@ -191,18 +192,26 @@ class XBookmarks:
         else:
             account = user_id
         if _USER_ID.fullmatch(account) is None:
-            raise RequestRefused(
-                "the user id is no X user id (digits, not the handle); no request was made. Leave it out to ask X for it"
+            raise _unasked(
+                RequestRefused(
+                    "the user id is no X user id (digits, not the handle); no request was made. Leave it out to ask X for it"
+                )
             )
         if cursor is not None and not is_page_token(cursor):
-            raise CursorRefused("the page token kept is none that X gives; no request was made")
+            raise _unasked(
+                CursorRefused("the page token kept is none that X gives; no request was made")
+            )
         size = self._page_size if page_size is None else min(max(page_size, 1), _MAX_RESULTS)
         query = {**self._parameters, "max_results": str(size)}
         if cursor is not None:
             query["pagination_token"] = cursor
-        answer, made = await self._ask(
-            user_id, f"/2/users/{account}/bookmarks", query, cursor_sent=cursor is not None
-        )
+        try:
+            answer, made = await self._ask(
+                user_id, f"/2/users/{account}/bookmarks", query, cursor_sent=cursor is not None
+            )
+        except SourceError as exc:
+            exc.requests += requests
+            raise
         return self._page(answer, requests + made)
 
     async def me(self) -> str:
@@ -255,22 +264,28 @@ class XBookmarks:
         A refused token is asked for once more; another one is tried once.
         """
         token = checked(await self._credentials.token(user_id), "what the provider gave")
-        answer = await self._send(path, query, token)
         requests = 1
-        if answer.status == 401:
-            other = await self._other_token(user_id)
-            if other is not None and other != token:
-                _LOG.info("the token was refused; the provider gave another one, tried once")
-                answer = await self._send(path, query, other)
-                requests = 2
-                token = other
+        try:
+            answer = await self._send(path, query, token)
+            if answer.status == 401:
+                other = await self._other_token(user_id)
+                if other is not None and other != token:
+                    _LOG.info("the token was refused; the provider gave another one, tried once")
+                    requests = 2
+                    token = other
+                    answer = await self._send(path, query, other)
+        except SourceError as exc:
+            exc.requests = requests
+            raise
         if answer.status == 200:
             return answer, requests
         body = answer.body.replace(token.reveal().encode(), b"***")
         _LOG.info("GET %s was answered with HTTP %d", path, answer.status)
-        raise refusal(
+        refused = refusal(
             answer.status, answer.headers, body, now=self._clock.now(), cursor_sent=cursor_sent
         )
+        refused.requests = requests
+        raise refused
 
     async def _other_token(self, user_id: str) -> Secret | None:
         try:
@@ -319,6 +334,12 @@ class XBookmarks:
                 await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
         return _Answer(response.status_code, headers, body)
+
+
+def _unasked(error: SourceError) -> SourceError:
+    """An error that was found without a request."""
+    error.requests = 0
+    return error
 
 
 async def _read(response: httpx.Response, limit: int) -> bytes:

@@ -5,6 +5,7 @@ Must not know: statements, what was being written.
 """
 
 import errno
+import socket
 import sqlite3
 from typing import Final
 
@@ -14,10 +15,23 @@ import sqlalchemy.exc as sa_exc
 from ..core.taxonomy import Reason
 from ..errors import StoreError, StoreUnavailable
 
-__all__ = ["Refusal", "is_broken", "no_file", "refusal", "root_of", "translate"]
+__all__ = [
+    "Refusal",
+    "is_broken",
+    "no_file",
+    "read_only_file",
+    "refusal",
+    "root_of",
+    "translate",
+]
 
 _KEPT: Final = "what was committed before stands, nothing of this transaction was written"
 _UNSURE: Final = "what was committed before stands; ask the session's revision whether this transaction was written"
+
+_UNREACHABLE: Final = (
+    "the database server does not answer; nothing of this transaction was written. "
+    "Check the host and port of its URL, and that it runs"
+)
 
 _SQLITE: Final[tuple[tuple[str, Reason, bool, str], ...]] = (
     ("SQLITE_BUSY", Reason.STORE_BUSY, True,
@@ -102,6 +116,8 @@ def translate(error: BaseException, *, remote: bool = False) -> StoreError | Non
     state = _state(root)
     if state is not None:
         return _look_up(_POSTGRES, state) or _other(f"SQLSTATE {state}")
+    if remote and _is_unreachable(error):
+        return StoreUnavailable(_UNREACHABLE)
     if isinstance(error, sa_exc.TimeoutError) or (remote and isinstance(error, OSError)):
         return _lost()
     if isinstance(error, sa_exc.DBAPIError):
@@ -176,6 +192,28 @@ def no_file(error: OSError, path: object) -> StoreUnavailable:
         f"Allow it, or name another place for the database ({code})",
         reason,
         retryable=False,
+    )
+
+
+def read_only_file(path: object) -> StoreUnavailable:
+    """The database's file, or the folder around it, may not be written."""
+    return StoreUnavailable(
+        f"the database {path} is read-only; nothing was changed. Allow writing to the file and its folder, or copy it",
+        Reason.STORE_READ_ONLY,
+        retryable=False,
+    )
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether no connection came about, so that nothing can have been written.
+
+    asyncio raises an OSError without a number when several addresses of a host failed.
+    """
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        return True
+    return isinstance(error, OSError) and (
+        error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}
+        or (error.errno is None and str(error).startswith("Multiple exceptions"))
     )
 
 

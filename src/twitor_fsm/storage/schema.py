@@ -7,10 +7,19 @@ Must not know: how connections are made.
 
 import sqlalchemy as sa
 
-from ..errors import SchemaMismatch
+from ..errors import ConfigurationError, SchemaMismatch
 from . import tables as t
 
-__all__ = ["bring_up", "find_revision", "is_current", "not_current", "require_current", "upgrade"]
+__all__ = [
+    "bring_up",
+    "find_revision",
+    "is_current",
+    "not_current",
+    "not_ours",
+    "require_current",
+    "require_ours",
+    "upgrade",
+]
 
 _LOCK_KEY = (
     7_745_170_115  # any constant: creators of the same PostgreSQL database wait for each other
@@ -73,6 +82,19 @@ def require_current(connection: sa.Connection) -> None:
     """Raise `SchemaMismatch` unless the database has exactly our schema."""
     if not is_current(connection):
         raise not_current()
+
+
+def require_ours(connection: sa.Connection) -> None:
+    """Raise unless there are tables of ours; nothing is changed. Raises `SchemaMismatch` as `find_revision` does."""
+    if find_revision(connection) is None:
+        raise not_ours()
+
+
+def not_ours() -> ConfigurationError:
+    """What is said of a database in which nothing of ours is."""
+    return ConfigurationError(
+        "this database holds no crawls; it was left untouched. Name the right one, or crawl into this one"
+    )
 
 
 def not_current() -> SchemaMismatch:

@@ -10,16 +10,17 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..errors import ConfigurationError
+from ..core.taxonomy import Reason
+from ..errors import ConfigurationError, StoreUnavailable
 from .failures import no_file
 
-__all__ = ["SqliteFile"]
+__all__ = ["SqliteFile", "is_writable"]
 
 _MODE: Final = 0o600  # bookmarks are private; -wal and -shm take the mode of the main file
 _PAUSE_S: Final = 0.01
@@ -31,13 +32,15 @@ every other commit touches is copied several times as often (a third of a crawl'
 class SqliteFile:
     """A database file, or a database in memory."""
 
-    def __init__(self, url: sa.URL, *, busy_timeout_s: float) -> None:
+    def __init__(self, url: sa.URL, *, busy_timeout_s: float, read_only: bool = False) -> None:
         """Remember where it is; nothing is opened.
 
         Args:
             url: Of any SQLite driver.
             busy_timeout_s: How long to wait for another program's lock, seconds.
+            read_only: Open it for looking only: nothing is made, changed or locked for long.
         """
+        self._read_only = read_only
         database = url.database or ":memory:"
         self.is_memory = database == ":memory:"
         self.path = None if self.is_memory else Path(database).absolute()
@@ -46,6 +49,7 @@ class SqliteFile:
             drivername="sqlite+pysqlite", database=None if self.path is None else str(self.path)
         )
         self._begin = "BEGIN IMMEDIATE"
+        self._opened: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Make the file, readable for its owner only, if it is not there.
@@ -71,17 +75,69 @@ class SqliteFile:
             except OSError as exc:
                 raise no_file(exc, self.path) from exc
 
+    def holds_tables(self, names: Iterable[str]) -> bool:
+        """Whether the file has one of these tables; the file, and the folder around it, stay as they are.
+
+        Raises:
+            sqlite3.Error: It cannot be read, or is no SQLite database.
+        """
+        if self.path is None:
+            return False
+        wanted = set(names)
+        with contextlib.closing(sqlite3.connect(_uri(self.path, self._quiet()), uri=True)) as look:
+            found = look.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return any(name in wanted for (name,) in found)
+
+    def _quiet(self) -> str:
+        """How to look without leaving a trace.
+
+        A look through SQLite's own log makes `-wal` and `-shm` beside the file, so it is taken only where there is a
+        log to be read: `immutable` makes nothing, but sees only the file itself.
+        """
+        return "mode=ro" if self._has_log() else "mode=ro&immutable=1"
+
+    def _looking(self) -> str:
+        """How to look: as a guest who may tidy the log away, where that is allowed; else without touching anything."""
+        if self.path is None or is_writable(self.path):
+            return "mode=rw"
+        return self._quiet()
+
+    def _has_log(self) -> bool:
+        if self.path is None:
+            return False
+        log = self.path.with_name(self.path.name + "-wal")
+        return log.exists() and log.stat().st_size > 0
+
     def connect(self) -> sa.Connection:
         """Open it; the journal mode is left as it is."""
+        connect_args: dict[str, Any] = {
+            "timeout": self._busy_timeout_s,
+            "check_same_thread": False,
+        }
+        url = self._url
+        if self._read_only and self.path is not None:
+            url = url.set(database=_uri(self.path, self._looking()), query={"uri": "true"})
         engine = sa.create_engine(
-            self._url,
-            connect_args={"timeout": self._busy_timeout_s, "check_same_thread": False},
+            url,
+            connect_args=connect_args,
             poolclass=sa.StaticPool if self.is_memory else sa.NullPool,
             hide_parameters=True,
         )
-        sa.event.listen(engine, "connect", _set_up)
+        sa.event.listen(engine, "connect", _set_up_to_look if self._read_only else _set_up)
         sa.event.listen(engine, "begin", self._on_begin)
-        return engine.connect()
+        connection = engine.connect()
+        self._opened = self._place()
+        return connection
+
+    def _place(self) -> tuple[int, int] | None:
+        """Which file the path names now; None if none does."""
+        if self.path is None:
+            return None
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def disconnect(self, connection: sa.Connection) -> None:
         """Close it; an open transaction is rolled back by that."""
@@ -95,6 +151,14 @@ class SqliteFile:
         self._begin = "BEGIN IMMEDIATE"
         with connection.begin():
             yield
+            # An open file outlives its name: SQLite would go on writing into one that nobody can find any more.
+            if self.path is not None and self._place() != self._opened:
+                raise StoreUnavailable(
+                    f"the database file {self.path} was deleted or replaced while it was in use; nothing of this "
+                    "transaction was written. Put it back, or start anew: what it held will be crawled again",
+                    Reason.STORE_IO,
+                    retryable=False,
+                )
 
     @contextlib.contextmanager
     def reading(self, connection: sa.Connection) -> Iterator[None]:
@@ -123,6 +187,15 @@ class SqliteFile:
         _driver(connection).execute(self._begin)
 
 
+def is_writable(path: Path) -> bool:
+    """Whether the file and its folder may be written: SQLite keeps its log beside the file."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _uri(path: Path, how: str) -> str:
+    return f"{path.as_uri()}?{how}"
+
+
 def _is_busy(error: sqlite3.Error) -> bool:
     return str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
@@ -132,6 +205,11 @@ def _driver(connection: sa.Connection) -> sqlite3.Connection:
     if not isinstance(driver, sqlite3.Connection):
         raise TypeError(f"not a connection of sqlite3: {type(driver).__name__}")
     return driver
+
+
+def _set_up_to_look(driver: Any, _record: object) -> None:
+    driver.isolation_level = None
+    driver.execute("PRAGMA query_only=ON")
 
 
 def _set_up(driver: Any, _record: object) -> None:

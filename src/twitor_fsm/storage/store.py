@@ -6,6 +6,7 @@ Must not know: SQL, threads, what a session does.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +17,13 @@ from ..core.listing import Known, Place
 from ..core.progress import Checkpoint
 from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
+from ..core.taxonomy import Reason
 from ..errors import ConfigurationError, StoreUnavailable
-from . import checkpoints, claims, reads, schema, writer
+from . import checkpoints, claims, reads, schema, tables, writer
 from .base import Batch, Bookmark, SkippedRow
+from .failures import read_only_file, translate
 from .runner import EngineRunner, Runner, ThreadRunner
-from .sqlite import SqliteFile
+from .sqlite import SqliteFile, is_writable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine  # needs greenlet, which SQLite does without
@@ -43,6 +46,7 @@ class SqlStore:
         *,
         busy_timeout_s: float = 5.0,
         migrate: bool | None = None,
+        read_only: bool = False,
     ) -> None:
         """Name the database; nothing is opened.
 
@@ -51,6 +55,8 @@ class SqlStore:
                 `postgresql+asyncpg://user@host/name`), or an app's own engine, which stays the app's to dispose of.
             busy_timeout_s: How long SQLite waits for another program's lock, seconds.
             migrate: Whether `open` may create and upgrade the schema; None: on SQLite only.
+            read_only: Only look. `open` makes, migrates and changes nothing, and refuses a database without our tables;
+                an SQLite file may lie on a medium that cannot be written. What writes raises `StoreUnavailable`.
 
         Raises:
             ConfigurationError: No such database or driver is known.
@@ -68,13 +74,16 @@ class SqlStore:
         else:
             self._url = _url_of(database)
             if self._url.get_backend_name() == "sqlite":
-                self._file = SqliteFile(self._url, busy_timeout_s=busy_timeout_s)
+                self._file = SqliteFile(
+                    self._url, busy_timeout_s=busy_timeout_s, read_only=read_only
+                )
                 self._runner = self._thread = ThreadRunner(self._file)
             else:
                 self._engine = _engine_for(self._url)
                 self._runner = EngineRunner(self._engine, owned=True)
         is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._migrate = is_sqlite if migrate is None else migrate
+        self._migrate = not read_only and (is_sqlite if migrate is None else migrate)
+        self._read_only = read_only
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -104,16 +113,40 @@ class SqlStore:
         if self._file is not None:
             if not self._migrate and self._file.path is not None and not self._file.path.exists():
                 raise schema.not_current()
-            self._file.prepare()
+            if self._read_only:
+                self._look_first(self._file)
+            else:
+                self._file.prepare()
         try:
+            if self._read_only:
+                await self._runner.read(schema.require_ours)
             if not await self._runner.read(schema.is_current):
                 await self._bring_up()
-            if self._thread is not None and self._file is not None:
+            if self._thread is not None and self._file is not None and not self._read_only:
                 await self._thread.outside(self._file.use_wal)
+        except StoreUnavailable as exc:
+            await self.close()
+            raise self._read_only_medium(exc) from exc
         except BaseException:
             await self.close()
             raise
         self._opened = True
+
+    def _look_first(self, file: SqliteFile) -> None:
+        """Refuse a file that is not ours before a connection could touch it."""
+        try:
+            ours = file.holds_tables((*tables.metadata.tables, tables.VERSION_TABLE))
+        except sqlite3.Error as exc:
+            raise translate(exc) or exc from exc
+        if not ours:
+            raise schema.not_ours()
+
+    def _read_only_medium(self, error: StoreUnavailable) -> StoreUnavailable:
+        """SQLite only says that it cannot open its log, where the file's medium is read-only."""
+        path = self._file.path if self._file is not None else None
+        if error.reason is not Reason.STORE_UNAVAILABLE or path is None or not path.exists():
+            return error
+        return error if is_writable(path) else read_only_file(path)
 
     async def _bring_up(self) -> None:
         if self._migrate:
@@ -297,7 +330,8 @@ def _url_of(database: str | Path | sa.URL) -> sa.URL:
 def _engine_for(url: sa.URL) -> "AsyncEngine":
     if url.get_backend_name() != "postgresql":
         raise ConfigurationError(
-            f"the store knows SQLite and PostgreSQL, not {url.get_backend_name()}; nothing was opened"
+            f"the store knows SQLite and PostgreSQL, not {url.get_backend_name()}; nothing was opened. "
+            "Examples: sqlite:///bookmarks.db, postgresql+asyncpg://user@host/name"
         )
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+asyncpg")
@@ -312,7 +346,11 @@ def _create_engine(url: sa.URL, **options: Any) -> "AsyncEngine":
     except ImportError as exc:
         raise ConfigurationError(
             f"an async engine for {url.drivername} needs a package that is missing ({exc.name}); nothing was opened. "
-            "Run: pip install 'twitor_fsm[postgres]'"
+            + (
+                'Run: pip install "twitor-fsm[postgres]"'
+                if exc.name in {"asyncpg", "greenlet"} or "greenlet" in str(exc)
+                else "Install it, or name the driver that comes along: postgresql+asyncpg://"
+            )
         ) from exc
 
 

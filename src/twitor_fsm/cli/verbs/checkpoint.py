@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..database import one_crawl, opened, with_db
+from ..database import one_crawl, opened
 from ..failures import Failure
 from ..options import common, user_id
 from ..shapes import checkpoint_shape, checkpoint_words
@@ -47,7 +47,7 @@ def show_checkpoint(
     """Show the checkpoint of every crawl."""
 
     async def run() -> int:
-        async with opened(db) as engine:
+        async with opened(db, look=True) as engine:
             found = [
                 (key, await engine.store.checkpoint(key))
                 for key in await engine.store.crawls()
@@ -106,8 +106,8 @@ def clear_checkpoint(
             emit({"user_id": key.user_id, "source": key.source, "cleared": stored is not None})
         else:
             tell(
-                "the checkpoint is cleared; every bookmark stays. The next crawl begins at the top: "
-                + with_db("twitor crawl", db)
+                "the checkpoint is cleared; every bookmark stays. Your crawl command begins at the "
+                "top when it is run again"
             )
         return 0
 

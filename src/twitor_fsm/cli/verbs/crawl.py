@@ -1,14 +1,17 @@
 """`twitor crawl`: starts or resumes, and ends in a known state."""
 
 import asyncio
+import shlex
+from pathlib import Path
 
 import attrs
 import click
 
-from ..database import clear_name, database_of, opened
-from ..failures import close, failure_of
+from ...clock import SystemClock
+from ..database import clear_name, database_of, file_of, opened, refuse_memory, with_db
+from ..failures import Failure, close, failure_of
 from ..options import common, user_id
-from ..sourcing import Wanted, address_of, require_token, source_of, user_of
+from ..sourcing import Wanted, address_of, source_of, user_of
 from ..stopping import STOPPING, Stop, stoppable, stopped_early
 from ..terminal import say
 
@@ -63,7 +66,8 @@ def command(
     Starts or resumes: the same command twice is always right. After an interruption it goes on where
     the last checkpoint stands; after a completed crawl it brings what is new.
 
-    The token is never given here but in the environment: X_BEARER_TOKEN.
+    The token is never given here but in the environment: X_BEARER_TOKEN (or TWITOR_TOKEN_DIR, a
+    folder with a file for each user).
 
     A FILE holds saved API v2 pages (JSON or JSONL) or an export of twitter-web-exporter; a file
     named x is ./x.
@@ -95,19 +99,30 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
 
     settings = get_settings()
     silent = options.quiet or options.log_json
+    source = source_of(wanted, settings)
+    database = database_of(options.db, settings)
+    refuse_memory(database)
+    user: tuple[str, str] | None = None
     try:
-        source = source_of(wanted, settings)
+        if _is_new(file_of(database)):  # so that nothing is made before it is known for whom
+            user = await user_of(
+                wanted, source, [], settings=settings, clock=SystemClock(), quiet=silent
+            )
         async with opened(options.db, settings=settings, must_exist=False) as engine:
-            if wanted.is_x:
-                await require_token("me")
-            user, known_from = await user_of(wanted, source, engine, quiet=silent)
-            database = clear_name(database_of(options.db, settings))
+            user_id, known_from = user or await user_of(
+                wanted,
+                source,
+                await engine.store.crawls(),
+                settings=settings,
+                clock=engine.clock,
+                quiet=silent,
+            )
             if not silent:
-                say(f"crawling {source.name} into {database}")
+                say(f"crawling {source.name} into {clear_name(database)}")
             report = await run_session(
                 engine,
                 source,
-                user_id=user,
+                user_id=user_id,
                 stop=stop,
                 watcher=watcher_for(title=f"twitor crawl {wanted.source}", quiet=silent),
                 wait=wanted.wait,
@@ -119,7 +134,8 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
                 user_id_from=known_from,
                 api_url=other_address(address_of(wanted, settings)),
                 db=options.db,
-                file=None if wanted.is_x else wanted.source,
+                again=_same_command(wanted, options),
+                is_no_wait=not wanted.wait,
             )
             return deliver(
                 outcome, as_json=options.as_json, quiet=options.quiet, now=engine.clock.now()
@@ -128,3 +144,43 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
         if stop.asked:
             raise stopped_early() from None
         raise
+    finally:
+        await source.aclose()
+
+
+def _is_new(file: Path | None) -> bool:
+    """Whether the database is a file that is still to be made; refused where it cannot be, before any request."""
+    if file is None or file.exists():
+        return False
+    if not file.absolute().parent.is_dir():
+        raise Failure(
+            f"the folder {file.absolute().parent} does not exist; nothing was started. "
+            "Create it, or name another place with --db",
+            2,
+        )
+    return True
+
+
+def _same_command(wanted: Wanted, options: Options) -> str:
+    """The command as it was given, with every option that decides what is crawled, and how far."""
+    from ...config import without_password
+
+    words = ["crawl"] if wanted.is_x else ["crawl", wanted.source]
+    if wanted.source.startswith("-"):
+        words[1] = f"./{wanted.source}"
+    api_url = wanted.api_url
+    if api_url is not None and "@" in api_url:
+        api_url = without_password(api_url)
+    given = (
+        ("--api-url", api_url),
+        ("--user-id", wanted.user_id),
+        ("--page-size", options.page_size),
+        ("--expand", wanted.expand),
+        ("--max-items", options.max_items),
+    )
+    for name, value in given:
+        if value is not None:
+            words += [name, str(value)]
+    if not wanted.wait:
+        words.append("--no-wait")
+    return with_db(f"twitor {shlex.join(words)}", options.db)

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from ..database import clear_name, database_of
+from ..database import clear_name, database_of, refuse_memory
 from ..options import common
 from ..terminal import emit, tell
 
@@ -27,6 +27,7 @@ def upgrade(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passe
         from ...storage.tables import REVISION
 
         database = database_of(db, get_settings())
+        refuse_memory(database)
         store = SqlStore(database, migrate=True)
         await store.open()
         await store.close()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..database import opened, with_db
+from ..database import opened, refuse_memory, with_db
 from ..options import json_flag
 from ..stopping import STOPPING, Stop, stoppable, stopped_early
 from ..terminal import say, table
@@ -59,6 +59,7 @@ async def _demo(db: str, stop: Stop, *, as_json: bool, quiet: bool) -> int:
     from ..crawling import Outcome, deliver, run_session
     from ..watching import watcher_for
 
+    refuse_memory(db)
     simulator = Simulator(BOOKMARKS, faults="typical", window_s=WINDOW_S)
     try:
         async with simulator, opened(db, must_exist=False) as engine:
@@ -112,11 +113,11 @@ def _again(db: str) -> str:
 
 def _closing(db: str) -> list[str]:
     commands = [
-        (f"twitor status --db {db}", "where the crawl stands"),
-        (f"twitor sessions show --db {db}", "every step the state machine took"),
-        (f"twitor skipped list --db {db}", "what was left out, and why"),
-        (f"twitor export --db {db} | head -3", "the bookmarks as JSON lines"),
+        (with_db("twitor status", db), "where the crawl stands"),
+        (with_db("twitor sessions show", db), "every step the state machine took"),
+        (with_db("twitor skipped list", db), "what was left out, and why"),
+        (with_db("twitor export", db) + " | head -3", "the bookmarks as JSON lines"),
         (_again(db), "again: finds nothing new, with one request"),
-        ("twitor simulate", "the simulated X alone, to crawl as you would X"),
+        (with_db("twitor simulate", None), "the simulated X alone, to crawl as you would X"),
     ]
     return ["Try next:", *table(commands)]

@@ -64,7 +64,7 @@ def _look(db: str | None, api_url: str | None, *, offline: bool) -> "list[Check]
     settings_check, settings = read_settings()
     if settings is None:
         return [settings_check, check_token()]
-    checks = [settings_check, *check_database(db, settings), check_token()]
+    checks = [settings_check, *check_database(db, settings), check_token(settings)]
     if not offline:
         checks += check_network(api_url if api_url is not None else settings.api_url)
     return checks

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..database import opened
+from ..database import database_of, file_of, opened
 from ..failures import Failure
 from ..options import common, user_id
 from ..terminal import emit, json_text, safe_json, say, write_json
@@ -66,9 +67,49 @@ def command(
 
 
 async def _export(db: str | None, user_id: str | None, shape: str, file: Path | None) -> int:
-    async with opened(db) as engine:
+    if file is not None:
+        from ...config import get_settings
+
+        _refuse_target(file, file_of(database_of(db, get_settings())))
+    async with opened(db, look=True) as engine:
         with _writer(file) as write:
             return await _write_all(engine.bookmarks(user_id), shape, write)
+
+
+_BESIDE: Final = ("", "-wal", "-shm", "-journal")
+"""SQLite's own files: the database and what stands beside it."""
+
+_SQLITE_HEAD: Final = b"SQLite format 3\0"
+
+
+def _refuse_target(file: Path, database: Path | None) -> None:
+    """Refuse to replace a database, or what is no file. Raises `Failure`."""
+    another = "nothing was exported. Name another file with -o"
+    if file.is_dir():
+        raise Failure(f"{file} is a folder; {another}", 2)
+    if database is not None:
+        own = {database.absolute().with_name(database.name + suffix) for suffix in _BESIDE}
+        own |= {found.resolve() for found in own}
+        if {file.absolute(), file.resolve()} & own or any(_is_same(file, one) for one in own):
+            raise Failure(f"{file} is the database itself, or a part of it; {another}", 2)
+    if not file.exists():
+        return
+    if not file.is_file():
+        raise Failure(f"{file} is no regular file; {another}, or use a pipe (twitor export |)", 2)
+    try:
+        with file.open("rb") as target:
+            head = target.read(len(_SQLITE_HEAD))
+    except OSError:  # it may be replaced without being readable
+        return
+    if head == _SQLITE_HEAD:
+        raise Failure(f"{file} is an SQLite database; {another}", 2)
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    try:
+        return file.samefile(other)
+    except OSError:
+        return False
 
 
 async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:
@@ -132,15 +173,15 @@ def _writer(file: Path | None) -> Iterator[Write]:
     if file is None:
         yield write_json
         return
-    part = file.with_name(f".{file.name}.part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:  # a name of its own: nobody's file is written over
+        descriptor, name = tempfile.mkstemp(".part", f".{file.name[:100]}.", file.parent)
     except OSError as exc:
         raise Failure(
             f"{file} cannot be written ({exc.strerror}); nothing was exported. "
             "Name another file with -o",
             2,
         ) from exc
+    part = Path(name)
     try:
         with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a descriptor
             yield stream.write

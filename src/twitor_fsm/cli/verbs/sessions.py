@@ -14,7 +14,9 @@ from ..words import (
     clock_time,
     count,
     duration,
+    local_times,
     parts,
+    short_owner,
     state_colour,
     state_words,
     what_happened,
@@ -48,7 +50,7 @@ def list_sessions(
     """List sessions, newest first."""
 
     async def run() -> int:
-        async with opened(db) as engine:
+        async with opened(db, look=True) as engine:
             records = await engine.store.sessions(user_id=user_id, limit=limit)
             now = engine.clock.now()
         if as_json:
@@ -93,7 +95,7 @@ def show_session(
     """Show one session (without an ID the newest): its counts, and every step it took."""
 
     async def run() -> int:
-        async with opened(db) as engine:
+        async with opened(db, look=True) as engine:
             record = await find_session(engine, session_id)
             journal = await engine.store.journal(record.session_id)
             now = engine.clock.now()
@@ -139,7 +141,7 @@ def _show(record: "SessionRecord", journal: "list[JournalRow]", *, now: float) -
         ("errors", parts([(n, name) for name, n in sorted(counters.errors.items())]) or "none"),
     ]
     if record.message:
-        rows.append(("message", record.message))
+        rows.append(("message", local_times(what_happened(record.message), now=now)))
     if record.resumed_from is not None:
         rows.append(("continues", record.resumed_from))
     if record.cancel_wish is not None and record.ended_at is None:
@@ -161,7 +163,7 @@ def _step(row: "JournalRow", *, now: float) -> str:
     if row.facts.get("item"):
         notes.append(f"item {row.facts['item']}")
     if row.facts.get("message"):
-        notes.append(what_happened(str(row.facts["message"])))
+        notes.append(local_times(what_happened(str(row.facts["message"])), now=now))
     line = f"{row.seq:>3}  {clock_time(row.at, now=now)}  {row.trigger:<14} {change}"
     return printable(line + (f"  ({'; '.join(notes)})" if notes else ""))
 
@@ -192,7 +194,7 @@ def cancel_session(
             tell(f"session {record.session_id} is ended; its checkpoint stands")
         else:
             tell(
-                f"session {record.session_id} was asked to end ({record.owner} runs it); it does so "
+                f"session {record.session_id} was asked to end ({short_owner(str(record.owner))} runs it); it does so "
                 f"with its next commit or sign of life, within {duration(lease_s / 3)}"
             )
         return 0

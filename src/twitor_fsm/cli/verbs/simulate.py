@@ -6,6 +6,7 @@ import click
 
 from ..options import json_flag
 from ..terminal import emit, say, table
+from ..words import program
 
 SECTION = "Try out"
 
@@ -94,5 +95,5 @@ def _introduction(base_url: str, tokens: dict[str, str], bookmarks: int) -> list
     return [
         *lines,
         "try, in another terminal:",
-        f"  X_BEARER_TOKEN={token} twitor crawl --api-url {base_url} --db simulated.db",
+        f"  X_BEARER_TOKEN={token} {program()} crawl --api-url {base_url} --db simulated.db",
     ]

@@ -37,7 +37,7 @@ def list_skipped(
     """List skipped items, oldest first."""
 
     async def run() -> int:
-        async with opened(db) as engine:
+        async with opened(db, look=True) as engine:
             rows = await engine.store.skipped(user_id=user_id, limit=limit)
             now = engine.clock.now()
         if as_json:
@@ -106,7 +106,8 @@ def retry_skipped(
         elif marked:
             tell(
                 f"{count(marked, 'skipped item')} marked; the next crawl tries "
-                f"{'it' if marked == 1 else 'them'} first: {with_db('twitor crawl', db)}"
+                f"{'it' if marked == 1 else 'them'} first: run your crawl command again, with the "
+                f"options you crawled with{'' if db is None else with_db(' and', db)}"
             )
         else:
             tell("nothing is skipped, so there is nothing to try again")

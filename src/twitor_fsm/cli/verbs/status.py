@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ..database import clear_name, database_of, opened
+from ..database import clear_name, database_of, opened, with_db
 from ..options import common
 from ..shapes import (
     checkpoint_shape,
@@ -17,7 +17,7 @@ from ..shapes import (
     state_line,
 )
 from ..terminal import emit, table, tell
-from ..words import count, state_colour
+from ..words import count, local_times, state_colour, what_happened
 
 if TYPE_CHECKING:
     from ...core.progress import Checkpoint
@@ -38,6 +38,11 @@ class Crawl:
     due: int
     last: "SessionRecord | None"
 
+    @property
+    def cleared(self) -> bool:
+        """Whether bookmarks are stored and nothing says how far the listing was walked."""
+        return self.checkpoint is None and self.bookmarks > 0
+
 
 @click.command(short_help="Where every crawl stands, and what to do next.")
 @common
@@ -47,7 +52,7 @@ def command(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passe
 
 
 async def _status(db: str | None, *, as_json: bool) -> int:
-    async with opened(db) as engine:
+    async with opened(db, look=True) as engine:
         name = clear_name(database_of(db, engine.settings))
         crawls = [await _look(engine, key) for key in await engine.store.crawls()]
         total = await engine.store.count_bookmarks()
@@ -61,7 +66,7 @@ async def _status(db: str | None, *, as_json: bool) -> int:
     for crawl in crawls:
         _show(crawl, db, now=now)
     if not crawls:
-        tell("  nothing was crawled into it yet. Begin with: twitor crawl")
+        tell(f"  nothing was crawled into it yet. Begin with: {with_db('twitor crawl', db)}")
     return 0
 
 
@@ -72,7 +77,9 @@ async def _look(engine: "CrawlEngine", key: "CrawlKey") -> Crawl:
     checkpoint = await store.checkpoint(key)
     return Crawl(
         key=key,
-        bookmarks=checkpoint.bookmarks_count if checkpoint else 0,
+        bookmarks=checkpoint.bookmarks_count
+        if checkpoint
+        else await store.count_bookmarks(key.user_id),
         checkpoint=checkpoint,
         skipped=skipped,
         due=due,
@@ -95,7 +102,7 @@ def _shape(crawl: Crawl, db: str | None) -> dict[str, Any]:
         "reason": last.value.reason if last else None,
         "running": is_running(last) if last else False,
         "paused_until": last.value.resume_at if last and waits else None,
-        "next": next_step(last, db) if last else None,
+        "next": next_step(last, db, cleared=crawl.cleared) if last else None,
     }
 
 
@@ -108,15 +115,15 @@ def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
             state.replace("state  ", "state       ", 1), colour=state_colour(str(last.value.state))
         )
     rows = [
-        ("bookmarks", f"{crawl.bookmarks:,}"),
+        ("bookmarks", f"{crawl.bookmarks:,}" + (" stored of this user" if crawl.cleared else "")),
         ("checkpoint", checkpoint_words(crawl.checkpoint, now=now)),
     ]
     if crawl.skipped:
         due = f", {crawl.due:,} to be tried again by the next crawl" if crawl.due else ""
-        rows.append(("skipped", f"{crawl.skipped:,}{due}   (twitor skipped list)"))
+        rows.append(("skipped", f"{crawl.skipped:,}{due}   ({with_db('twitor skipped list', db)})"))
     if last is not None:
         if last.message:
-            rows.append(("message", last.message))
+            rows.append(("message", local_times(what_happened(last.message), now=now)))
         rows.append(("session", last.session_id))
-        rows.append(("next", next_step(last, db)))
+        rows.append(("next", next_step(last, db, cleared=crawl.cleared)))
     tell(*table(rows))
