@@ -133,11 +133,6 @@ class EventHub:
         self._history: deque[Event] = deque(maxlen=BACKLOG)
         self._ended = False
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody listens; events that nobody reads need not be made."""
-        return bool(self._observers or self._readers)
-
     def emit(self, event: Event) -> None:
         """Hand out one event; never raises."""
         self._history.append(event)

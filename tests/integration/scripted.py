@@ -1,7 +1,7 @@
 """A source that serves a list of ids and fails as a script says, and a clock that does not wait."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import attrs
 import msgspec
@@ -108,8 +108,3 @@ async def stored(engine: object, user_id: str = "me") -> list[str]:
     """Ids in the database, in the order in which they were stored."""
     bookmarks = engine.bookmarks(user_id)  # type: ignore[attr-defined]
     return [bookmark.id async for bookmark in bookmarks]
-
-
-def joined(parts: Iterable[str]) -> str:
-    """One line of what an assertion compares."""
-    return " ".join(parts)

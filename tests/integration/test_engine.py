@@ -403,7 +403,7 @@ async def test_cancel_ends_a_pause_at_once(engine: CrawlEngine, clock: VirtualCl
 
 
 async def test_a_cancel_while_a_handler_works_saves_what_was_handled_before(
-    engine: CrawlEngine,
+    db: str, clock: VirtualClock
 ) -> None:
     reached = asyncio.Event()
 
@@ -413,20 +413,14 @@ async def test_a_cancel_while_a_handler_works_saves_what_was_handled_before(
             await asyncio.Event().wait()
 
     keys = ids(40)
-    handle = await engine.start(ScriptedSource(keys), user_id="me", handler=handler)
-    await reached.wait()
-    handle._session._limits = _short_grace(handle._session._limits)
-    handle.cancel()
-    report = await handle.wait()
+    async with CrawlEngine(db, settings=Settings(cancel_grace_s=0.02), clock=clock) as engine:
+        handle = await engine.start(ScriptedSource(keys), user_id="me", handler=handler)
+        await reached.wait()
+        handle.cancel()
+        report = await handle.wait()
 
-    assert report.reason == Reason.STOPPED_BY_USER
-    assert await stored(engine) == keys[:13]
-
-
-def _short_grace(limits: Any) -> Any:
-    import attrs
-
-    return attrs.evolve(limits, cancel_grace_s=0.02)
+        assert report.reason == Reason.STOPPED_BY_USER
+        assert await stored(engine) == keys[:13]
 
 
 async def test_a_cancelled_task_ends_the_session_and_then_raises(engine: CrawlEngine) -> None:
@@ -456,22 +450,27 @@ async def test_a_cancelled_task_ends_the_session_and_then_raises(engine: CrawlEn
     assert await stored(engine) == source.ids[:40]
 
 
-async def test_cancel_by_session_id_from_another_engine(
-    engine: CrawlEngine, db: str, clock: VirtualClock
+async def test_cancel_by_session_id_from_another_engine_is_heard_with_the_next_sign_of_life(
+    db: str, clock: VirtualClock
 ) -> None:
     clock.gate = asyncio.Event()
-    handle = await engine.start(ScriptedSource(ids(60), script={2: RateLimited()}), user_id="me")
-    async for event in handle:
-        if isinstance(event, Transition):
-            break
-    async with CrawlEngine(db, settings=Settings(), clock=clock) as other:
+    settings = Settings(lease_s=1.0)
+    async with (
+        CrawlEngine(db, settings=settings, clock=clock) as engine,
+        CrawlEngine(db, settings=settings, clock=clock) as other,
+    ):
+        handle = await engine.start(
+            ScriptedSource(ids(60), script={2: RateLimited()}), user_id="me"
+        )
+        async for event in handle:
+            if isinstance(event, Transition):
+                break
+
         record = await other.cancel(handle.session_id)
-        assert record.cancel_wish == Reason.STOPPED_BY_USER
-    await handle._session._store.heartbeat(  # the next sign of life brings the wish
-        handle.session_id, handle._session.claim.session.fence, now=0.0, lease_until=1e12
-    )
-    handle.cancel()
-    assert (await handle.wait()).reason == Reason.STOPPED_BY_USER
+        report = await asyncio.wait_for(handle.wait(), 10)
+
+    assert record.cancel_wish == Reason.STOPPED_BY_USER
+    assert (report.state, report.reason) == (State.SHUT_DOWN, Reason.STOPPED_BY_USER)
 
 
 async def test_cancel_of_a_session_that_nobody_runs_ends_it_here(

@@ -22,7 +22,6 @@ from twitor_fsm.errors import (
 from twitor_fsm.events import Event, SessionEnded
 from twitor_fsm.ownership import LIVE_RUNS
 from twitor_fsm.report import exit_code
-from twitor_fsm.sources.base import Item
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
 
@@ -254,18 +253,11 @@ async def test_cleanups_of_a_crawl_that_is_refused_are_not_left_unawaited(
 
 
 async def test_a_store_that_fails_at_a_cancel_is_the_cause(db: str, clock: VirtualClock) -> None:
-    reached = asyncio.Event()
-
-    async def handler(item: Item, fence: int) -> None:
-        reached.set()
-
     def fate(_: int, batch: Batch) -> str:
         return "broken" if batch.value.state == State.SHUTTING_DOWN else ""
 
     async with CrawlEngine(LossyStore(db, fate), settings=Settings(), clock=clock) as engine:
-        report = await engine.crawl(
-            ScriptedSource(ids(40)), user_id="me", handler=handler, max_items=5
-        )
+        report = await engine.crawl(ScriptedSource(ids(40)), user_id="me", max_items=5)
 
     assert (report.category, report.durable, exit_code(report)) == (
         ErrorCategory.DATABASE,
