@@ -388,10 +388,11 @@ class TestTransactions:
         asyncio.run(self.claimed(path))
         file = SqliteFile(sa.make_url(f"sqlite:///{path}"), busy_timeout_s=BUSY_S)
         connection = file.connect()
-        with file.writing(connection):
-            assert writer.heartbeat(connection, "s1", 1, NOW + 5) is None
-        with pytest.raises(LeaseLost), file.writing(connection):
-            writer.heartbeat(connection, "s1", 2, NOW + 5)
+        with file.driving(connection) as driver:
+            assert writer.heartbeat(driver, "s1", 1, NOW + 5) is None
+        with pytest.raises(LeaseLost), file.driving(connection) as driver:
+            writer.heartbeat(driver, "s1", 2, NOW + 5)
+        assert not file.has_begun(connection)
         file.disconnect(connection)
 
     async def claimed(self, path: Path) -> None:

@@ -15,6 +15,7 @@ from ..core.records import CrawlKey, Owner
 from ..errors import CrawlOwned
 from . import tables as t
 from .claims import ensure_crawl, live_session
+from .driver import CoreDriver
 from .reads import checkpoint, chunks
 from .rows import mark_from, mark_text
 from .writer import void_places
@@ -36,7 +37,7 @@ def save_checkpoint(
     before = _lock(connection, crawl_id, now, is_gone)
     mark = mark_from(before["mark"])
     if mark.under_way:
-        void_places(connection, crawl_id, lambda c: c.walk == mark.walk)
+        void_places(CoreDriver(connection), crawl_id, lambda c: c.walk == mark.walk)
     values: dict[str, Any] = {
         "has_checkpoint": True,
         "last_tweet_id": tweet_id,
@@ -66,7 +67,7 @@ def clear_checkpoint(
     if crawl_id is None:
         return
     before = _lock(connection, crawl_id, now, is_gone)
-    void_places(connection, crawl_id)
+    void_places(CoreDriver(connection), crawl_id)
     connection.execute(
         sa.update(t.crawl)
         .values(

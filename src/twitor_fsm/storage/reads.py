@@ -15,6 +15,7 @@ from ..core.states import JournalRow
 from ..errors import SessionNotFound
 from . import tables as t
 from .base import Bookmark, SkippedRow
+from .driver import Driver
 from .rows import (
     bookmark_from,
     checkpoint_from,
@@ -54,24 +55,22 @@ def chunks(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield keys[start : start + KEYS_AT_ONCE]
 
 
-def lookup(connection: sa.Connection, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
+def lookup(driver: Driver, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
     """What is known of these ids, from the user's bookmarks and the crawl's listing."""
+    do = statements(driver.dialect)
+    values = {"keys": do.key_list(keys), "the_user_id": crawl.user_id, "the_source": crawl.source}
     known: dict[str, Known] = {}
-    for chunk in chunks(keys):
-        statement, size = statements(connection.dialect).lookup(len(chunk))
-        padded = (*chunk, *(chunk[-1:] * (size - len(chunk))))
-        values = {f"key_{n}": key for n, key in enumerate(padded)}
-        values |= {"the_user_id": crawl.user_id, "the_source": crawl.source}
-        rows: Any = statement.run(connection, values)
-        for text, stored, walk, position, session, undecoded in rows:
-            key = decode(text)
-            place = (walk, position, session)
-            before = known.get(key)
-            if before is None:
-                known[key] = Known(bool(stored), not stored, *place, bool(undecoded))
-            else:  # skipped by this crawl, and stored by another source since
-                latest = max(place, (before.walk, before.position, before.session))
-                known[key] = Known(True, True, *latest)  # noqa: FBT003
+    for text, stored, walk, position, session, undecoded in do.lookup.run(
+        driver, values
+    ).fetchall():
+        key = decode(text)
+        place = (walk, position, session)
+        before = known.get(key)
+        if before is None:
+            known[key] = Known(bool(stored), not stored, *place, bool(undecoded))
+        else:  # skipped by this crawl, and stored by another source since
+            latest = max(place, (before.walk, before.position, before.session))
+            known[key] = Known(True, True, *latest)  # noqa: FBT003
     return known
 
 

@@ -1,6 +1,6 @@
 """Where transactions run: SQLite's on one thread of its own, any other database's through an async engine.
 
-A transaction is a plain function `fn(connection, *args)`; runners begin it, commit it, roll it back when it raises, and
+A transaction is a plain function `fn(connection, *args)`, or, where time counts, `fn(driver, *args)`; runners begin it, commit it, roll it back when it raises, and
 translate what the database says. A caller that is cancelled does not stop a transaction: it ends as it would have.
 Must not know: what the functions do.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from .driver import CoreDriver, Driver
 from .failures import is_broken, root_of, translate
 from .sqlite import SqliteFile
 
@@ -25,6 +26,7 @@ __all__ = ["EngineRunner", "Runner", "ThreadRunner"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C")
 Job = Callable[[], None]
 
 
@@ -41,6 +43,18 @@ class Runner(Protocol):
         self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a transaction that only reads: it waits for no writer."""
+        ...
+
+    async def drive(
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a transaction that writes through the driver itself."""
+        ...
+
+    async def look(
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a transaction that only reads through the driver itself."""
         ...
 
     async def aclose(self) -> None:
@@ -72,6 +86,18 @@ class ThreadRunner:
     ) -> T:
         """Run it between BEGIN and COMMIT: one snapshot, no lock."""
         return await self._submit(lambda: self._perform(self._file.reading, fn, *args, **kwargs))
+
+    async def drive(
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it between BEGIN IMMEDIATE and COMMIT."""
+        return await self._submit(lambda: self._perform(self._file.driving, fn, *args, **kwargs))
+
+    async def look(
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it between BEGIN and COMMIT: one snapshot, no lock."""
+        return await self._submit(lambda: self._perform(self._file.looking, fn, *args, **kwargs))
 
     async def outside(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run it outside of any transaction."""
@@ -113,17 +139,17 @@ class ThreadRunner:
 
     def _perform(
         self,
-        transaction: Callable[[sa.Connection], AbstractContextManager[None]],
-        fn: Callable[Concatenate[sa.Connection, P], T],
+        transaction: Callable[[sa.Connection], AbstractContextManager[C]],
+        fn: Callable[Concatenate[C, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         connection = self._connected()
         try:
-            with transaction(connection):
-                return fn(connection, *args, **kwargs)
+            with transaction(connection) as given:
+                return fn(given, *args, **kwargs)
         except Exception as exc:
-            if is_broken(exc) or connection.in_transaction():
+            if is_broken(exc) or self._file.has_begun(connection):
                 self._reconnect_later()
             raise
 
@@ -190,6 +216,18 @@ class EngineRunner:
     ) -> T:
         """Run it in a transaction."""
         return await self._shielded(self._run(lambda c: fn(c, *args, **kwargs), lock=False))
+
+    async def drive(
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `write`, for a function of a driver."""
+        return await self.write(lambda c: fn(CoreDriver(c), *args, **kwargs))
+
+    async def look(
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `read`, for a function of a driver."""
+        return await self.read(lambda c: fn(CoreDriver(c), *args, **kwargs))
 
     async def aclose(self) -> None:
         """Let transactions finish; dispose of the engine unless it is the app's."""

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from ..core.taxonomy import Reason
 from ..errors import ConfigurationError, StoreUnavailable
+from .driver import Driver, SqliteDriver
 from .failures import no_file
 
 __all__ = ["SqliteFile", "is_writable"]
@@ -146,26 +147,46 @@ class SqliteFile:
         connection.engine.dispose()
 
     @contextlib.contextmanager
-    def writing(self, connection: sa.Connection) -> Iterator[None]:
+    def writing(self, connection: sa.Connection) -> Iterator[sa.Connection]:
         """A transaction that has the write lock from its begin; committed, or rolled back when anything raises."""
         self._begin = "BEGIN IMMEDIATE"
         with connection.begin():
-            yield
-            # An open file outlives its name: SQLite would go on writing into one that nobody can find any more.
-            if self.path is not None and self._place() != self._opened:
-                raise StoreUnavailable(
-                    f"the database file {self.path} was deleted or replaced while it was in use; nothing of this "
-                    "transaction was written. Put it back, or start anew: what it held will be crawled again",
-                    Reason.STORE_IO,
-                    retryable=False,
-                )
+            yield connection
+            self._check_place()
 
     @contextlib.contextmanager
-    def reading(self, connection: sa.Connection) -> Iterator[None]:
+    def reading(self, connection: sa.Connection) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database and waits for no writer."""
         self._begin = "BEGIN"
         with connection.begin():
-            yield
+            yield connection
+
+    @contextlib.contextmanager
+    def driving(self, connection: sa.Connection) -> Iterator[Driver]:
+        """As `writing`, with the driver's own connection."""
+        with _transaction(connection, "BEGIN IMMEDIATE") as driver:
+            yield driver
+            self._check_place()
+
+    @contextlib.contextmanager
+    def looking(self, connection: sa.Connection) -> Iterator[Driver]:
+        """As `reading`, with the driver's own connection."""
+        with _transaction(connection, "BEGIN") as driver:
+            yield driver
+
+    def has_begun(self, connection: sa.Connection) -> bool:
+        """Whether a transaction is still open."""
+        return connection.in_transaction() or _driver(connection).in_transaction
+
+    def _check_place(self) -> None:
+        """An open file outlives its name: SQLite would go on writing into one that nobody can find any more."""
+        if self.path is not None and self._place() != self._opened:
+            raise StoreUnavailable(
+                f"the database file {self.path} was deleted or replaced while it was in use; nothing of this "
+                "transaction was written. Put it back, or start anew: what it held will be crawled again",
+                Reason.STORE_IO,
+                retryable=False,
+            )
 
     def use_wal(self, connection: sa.Connection) -> None:
         """Switch to write-ahead logging; the file remembers it.
@@ -198,6 +219,19 @@ def _uri(path: Path, how: str) -> str:
 
 def _is_busy(error: sqlite3.Error) -> bool:
     return str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+@contextlib.contextmanager
+def _transaction(connection: sa.Connection, begin: str) -> Iterator[SqliteDriver]:
+    raw = _driver(connection)
+    raw.execute(begin)
+    try:
+        yield SqliteDriver(raw, connection.dialect)
+        raw.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the first error tells why
+            raw.rollback()
+        raise
 
 
 def _driver(connection: sa.Connection) -> sqlite3.Connection:

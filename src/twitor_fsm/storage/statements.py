@@ -4,6 +4,7 @@ Parameters are named after the columns, those that only choose a row with `the_`
 Must not know: when they are run.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,11 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ..core.taxonomy import Reason
 from ..errors import ConfigurationError
 from . import tables as t
-from .prepared import Prepared
+from .prepared import Prepared, PreparedRows
+from .rows import json_text
+from .text import encode
 
 __all__ = ["Statements", "insert", "statements"]
-
-_LOOKUP_STEP: Final = 32  # lookups are compiled for multiples of this many keys
 
 
 def insert(table: sa.Table, dialect: sa.Dialect) -> Any:
@@ -44,23 +45,27 @@ class Statements:
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self._dialect = dialect
-        self._lookups: dict[int, Prepared] = {}
+        self.lookup = self._prepare(_lookup(dialect))
         self.update_session = self._prepare(_update_session())
         self.heartbeat = self._prepare(_heartbeat())
         self.update_crawl = self._prepare(_update_crawl())
         self.update_count = self._prepare(_update_count())
         self.insert_journal = self._prepare(sa.insert(t.journal))
-        self.upsert_bookmark = self._prepare(_upsert_bookmark(dialect))
+        self.upsert_bookmark = PreparedRows(
+            _upsert_bookmark(dialect), dialect, row=" ".join(_BOOKMARK)
+        )
         self.enrich_bookmark = self._prepare(_enrich_bookmark())
-        self.place_bookmark = self._prepare(_place_bookmark(dialect))
+        self.place_bookmark = PreparedRows(
+            _place_bookmark(dialect),
+            dialect,
+            row="the_item_id the_position",
+            shared="the_crawl_id the_walk the_session the_user_id",
+        )
         self.meet_bookmark = self._prepare(_meet_bookmark(dialect))
         self.meet_skipped = self._prepare(_meet_skipped())
         self.upsert_skipped = self._prepare(_upsert_skipped(dialect))
-        self.delete_skipped = self._prepare(
-            sa.delete(t.skipped).where(
-                t.skipped.c.crawl_id == _the(t.skipped.c.crawl_id),
-                t.skipped.c.item_key == _the(t.skipped.c.item_key),
-            )
+        self.delete_skipped = PreparedRows(
+            _delete_skipped(dialect), dialect, row="the_item_key", shared="the_crawl_id"
         )
         self.mark_due = self._prepare(
             sa.update(t.skipped)
@@ -75,12 +80,10 @@ class Statements:
     def _prepare(self, statement: Any) -> Prepared:
         return Prepared(statement, self._dialect)
 
-    def lookup(self, count: int) -> tuple[Prepared, int]:
-        """The lookup for at least `count` keys, and for how many it is: parameters `key_0`, `key_1`, ..."""
-        size = -(-count // _LOOKUP_STEP) * _LOOKUP_STEP
-        if size not in self._lookups:
-            self._lookups[size] = self._prepare(_lookup(size))
-        return self._lookups[size], size
+    def key_list(self, keys: Iterable[str]) -> str | list[str]:
+        """Keys as the parameter `keys` of `lookup`: one value, however many they are."""
+        spelled = [encode(key) for key in keys]
+        return json_text(spelled) if self._dialect.name == "sqlite" else spelled
 
 
 _PREPARED: Final[dict[tuple[str, str], Statements]] = {}
@@ -184,10 +187,14 @@ _CONTENT: Final = (
 """What a richer record replaces."""
 
 
+_BOOKMARK: Final = tuple(column.name for column in t.bookmark.c if column.name != "id")
+"""A row of `upsert_bookmark`, in the table's order."""
+
+
 def _upsert_bookmark(dialect: sa.Dialect) -> Any:
     """A richer record replaces the content; a result is kept once there is one."""
     put = insert(t.bookmark, dialect).values(
-        {c.name: sa.bindparam(c.name, type_=c.type) for c in t.bookmark.c if c.name != "id"}
+        {name: sa.bindparam(name, type_=t.bookmark.c[name].type) for name in _BOOKMARK}
     )
     old, new = t.bookmark.c, put.excluded
     richer = new["richness"] > old["richness"]
@@ -224,7 +231,7 @@ def _place_bookmark(dialect: sa.Dialect) -> Any:
     """Give a bookmark a place in the walk."""
     c, b = t.listing.c, t.bookmark.c
     if dialect.name == "sqlite":  # all rows in one statement; see `prepared`
-        parameters = [c.crawl_id, c.walk, c.position, c.session, b.user_id, b.item_id]
+        parameters = [c.crawl_id, c.walk, c.session, b.item_id, c.position, b.user_id]
         return sa.text(_PLACE_IN_SQLITE).bindparams(*(_the(column) for column in parameters))
     put = insert(t.listing, dialect).from_select(
         ["crawl_id", "bookmark_id", "walk", "position", "session"],
@@ -238,9 +245,9 @@ def _place_bookmark(dialect: sa.Dialect) -> Any:
 
 _PLACE_IN_SQLITE: Final = """
 INSERT INTO twitor_listing (crawl_id, bookmark_id, walk, position, session)
-SELECT v.column1, b.id, v.column2, v.column3, v.column4
-FROM (VALUES (:the_crawl_id, :the_walk, :the_position, :the_session, :the_user_id, :the_item_id)) AS v
-JOIN twitor_bookmark AS b ON b.user_id = v.column5 AND b.item_id = v.column6
+SELECT :the_crawl_id, b.id, :the_walk, v.column2, :the_session
+FROM (VALUES (:the_item_id, :the_position)) AS v
+JOIN twitor_bookmark AS b ON b.user_id = :the_user_id AND b.item_id = v.column1
 WHERE true
 ON CONFLICT (crawl_id, bookmark_id) DO UPDATE
 SET walk = excluded.walk, position = excluded.position, session = excluded.session
@@ -283,6 +290,16 @@ def _meet_skipped() -> Any:
     )
 
 
+def _delete_skipped(dialect: sa.Dialect) -> Any:
+    c = t.skipped.c
+    if dialect.name == "sqlite":
+        sql = "DELETE FROM twitor_skipped WHERE crawl_id = :the_crawl_id AND item_key IN (VALUES (:the_item_key))"
+        return sa.text(sql).bindparams(_the(c.crawl_id), _the(c.item_key))
+    return sa.delete(t.skipped).where(
+        c.crawl_id == _the(c.crawl_id), c.item_key == _the(c.item_key)
+    )
+
+
 def _upsert_skipped(dialect: sa.Dialect) -> Any:
     put = insert(t.skipped, dialect)
     old, new = t.skipped.c, put.excluded
@@ -306,9 +323,15 @@ def _upsert_closed(dialect: sa.Dialect) -> Any:
     )
 
 
-def _lookup(size: int) -> Any:
+def _lookup(dialect: sa.Dialect) -> Any:
     """Rows (key, whether stored, walk, position, session, whether undecoded); a key may have two rows, or none."""
-    keys = [sa.bindparam(f"key_{n}", type_=t.bookmark.c.item_id.type) for n in range(size)]
+
+    def among_keys(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+        if dialect.name == "sqlite":
+            keys = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value")
+            return column.in_(sa.select(keys.c.value))
+        return column == sa.any_(sa.bindparam("keys", type_=postgresql.ARRAY(sa.Text)))
+
     zero: Any = sa.literal_column("0")
     one: Any = sa.literal_column("1")
     b, m, s = t.bookmark.c, t.listing.c, t.skipped.c
@@ -323,12 +346,12 @@ def _lookup(size: int) -> Any:
     stored = (
         sa.select(b.item_id, one, *places, zero)
         .select_from(join)
-        .where(b.user_id == user, b.item_id.in_(keys))
+        .where(b.user_id == user, among_keys(b.item_id))
     )
     undecoded = sa.case(
         (s.reason == sa.literal_column(f"'{Reason.INVALID_ITEM}'"), one), else_=zero
     )
     kept = sa.select(s.item_key, zero, s.walk, s.position, s.session, undecoded).where(
-        s.crawl_id == crawl_id, s.item_key.in_(keys)
+        s.crawl_id == crawl_id, among_keys(s.item_key)
     )
     return sa.union_all(stored, kept)

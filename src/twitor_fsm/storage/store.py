@@ -201,20 +201,20 @@ class SqlStore:
     async def commit(self, batch: Batch) -> str | None:
         """Write the batch in one transaction; see `Store.commit`."""
         try:
-            return await self._run.write(writer.commit, batch)
+            return await self._run.drive(writer.commit, batch)
         except writer.RowsRefused as exc:
-            await self._run.write(writer.trial, batch, exc.__cause__ or exc)
+            await self._run.drive(writer.trial, batch, exc.__cause__ or exc)
             raise AssertionError("a trial always raises, so that it is rolled back") from exc
 
     async def heartbeat(
         self, session_id: str, fence: int, *, now: float, lease_until: float
     ) -> str | None:
         """Renew the lease; `now` is not needed here."""
-        return await self._run.write(writer.heartbeat, session_id, fence, lease_until)
+        return await self._run.drive(writer.heartbeat, session_id, fence, lease_until)
 
     async def lookup(self, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
         """What is known of these ids."""
-        return await self._run.read(reads.lookup, crawl, keys)
+        return await self._run.look(reads.lookup, crawl, keys)
 
     async def count_missing(self, crawl: CrawlKey, above: Place, walk: int) -> int:
         """Ids of the last completed listing above this place that `walk` has not met."""

@@ -1,4 +1,4 @@
-"""The transactions of a running session, as plain functions of a connection.
+"""The transactions of a running session, as plain functions of a driver.
 
 Whoever runs them begins, commits and rolls back. Each begins with a write to the session's row that is conditional on
 the fence: it takes the lock and finds out whether we were replaced.
@@ -15,8 +15,10 @@ from ..core.listing import Mark, Place
 from ..core.progress import Listed
 from ..errors import ItemsRefused, LeaseLost, StoreError
 from . import tables as t
-from .base import Batch, KnownItem, NewItem, SkippedItem
+from .base import Batch, KnownItem, SkippedItem
+from .driver import Driver
 from .failures import Refusal, refusal, root_of
+from .prepared import Prepared
 from .rows import (
     counters_text,
     item_columns,
@@ -26,7 +28,7 @@ from .rows import (
     value_columns,
 )
 from .statements import Statements, statements
-from .text import decode
+from .text import decode, encode
 
 __all__ = ["RowsRefused", "above", "commit", "heartbeat", "trial", "void_places"]
 
@@ -35,54 +37,52 @@ class RowsRefused(Exception):
     """The database refuses an item's row; a trial tells which. Never leaves the store."""
 
 
-def heartbeat(
-    connection: sa.Connection, session_id: str, fence: int, lease_until: float
-) -> str | None:
+def heartbeat(driver: Driver, session_id: str, fence: int, lease_until: float) -> str | None:
     """Renew the lease; returns the cancel wish. Raises `LeaseLost`."""
     values = {"the_session_id": session_id, "the_fence": fence, "new_lease_until": lease_until}
-    row = statements(connection.dialect).heartbeat.run(connection, values).first()
+    row = statements(driver.dialect).heartbeat.run(driver, values).fetchone()
     if row is None:
         raise LeaseLost(session_id)
     return None if row[0] is None else decode(row[0])
 
 
-def commit(connection: sa.Connection, batch: Batch) -> str | None:
+def commit(driver: Driver, batch: Batch) -> str | None:
     """Write a batch; returns the cancel wish.
 
     Raises:
         LeaseLost: Somebody else has the session.
         RowsRefused: An item's row was refused; roll back and run `trial`.
     """
-    do = statements(connection.dialect)
-    before = _update_session(connection, do, batch)
+    do = statements(driver.dialect)
+    before = _update_session(driver, do, batch)
     crawl_id = before.crawl_id
     do.insert_journal.run_many(
-        connection, (journal_columns(batch.session_id, row) for row in batch.journal)
+        driver, (journal_columns(batch.session_id, row) for row in batch.journal)
     )
     if batch.mark is not None or batch.new or batch.known or batch.skips or batch.listed:
-        _write_crawl(connection, do, batch, before)
+        _write_crawl(driver, do, batch, before)
     do.mark_due.run_many(
-        connection,
+        driver,
         ({"the_crawl_id": crawl_id, "the_item_key": k, "new_due": True} for k in batch.due),
     )
-    do.upsert_closed.run_many(connection, (attrs.asdict(c) for c in batch.closed))
+    do.upsert_closed.run_many(driver, (attrs.asdict(c) for c in batch.closed))
     return before.wish
 
 
-def trial(connection: sa.Connection, batch: Batch, cause: BaseException) -> None:
+def trial(driver: Driver, batch: Batch, cause: BaseException) -> None:
     """Find the items that the database refuses, each with a savepoint of its own.
 
     Raises:
         ItemsRefused: These are refused.
         StoreError: None is refused alone; `cause` says what the whole batch was refused for.
     """
-    do = statements(connection.dialect)
-    crawl_id = _update_session(connection, do, batch).crawl_id
+    do = statements(driver.dialect)
+    crawl_id = _update_session(driver, do, batch).crawl_id
     refused: dict[str, Refusal] = {}
     for key, part in _parts(batch):
         try:
-            with connection.begin_nested():
-                _write_items(connection, do, part, crawl_id, has_skips=True)
+            with driver.savepoint():
+                _write_items(driver, do, part, crawl_id, has_skips=True)
         except Exception as exc:
             found = refusal(exc)
             if found is None:
@@ -97,13 +97,11 @@ def trial(connection: sa.Connection, batch: Batch, cause: BaseException) -> None
     ) from root_of(cause)
 
 
-def void_places(
-    connection: sa.Connection, crawl_id: int, which: Callable[[Any], Any] | None = None
-) -> None:
+def void_places(driver: Driver, crawl_id: int, which: Callable[[Any], Any] | None = None) -> None:
     """Take places of a crawl's listing away.
 
     Args:
-        connection: In a transaction.
+        driver: In a transaction.
         crawl_id: Whose.
         which: Condition on the columns `walk` and `position`; None takes all.
     """
@@ -112,7 +110,8 @@ def void_places(
         conditions = [c.crawl_id == crawl_id, c.walk != 0]
         if which is not None:
             conditions.append(which(c))
-        connection.execute(sa.update(table).values(walk=0).where(*conditions))
+        void = sa.update(table).values(walk=0).where(*conditions)
+        Prepared(void, driver.dialect).run(driver, {})
 
 
 def _parts(batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -143,7 +142,7 @@ class _Before:
     has_skips: bool
 
 
-def _update_session(connection: sa.Connection, do: Statements, batch: Batch) -> _Before:
+def _update_session(driver: Driver, do: Statements, batch: Batch) -> _Before:
     values = {f"new_{name}": value for name, value in value_columns(batch.value).items()}
     values |= {
         "the_session_id": batch.session_id,
@@ -157,24 +156,24 @@ def _update_session(connection: sa.Connection, do: Statements, batch: Batch) -> 
         "new_lease_until": batch.now if batch.final else batch.lease_until,
         "new_updated_at": batch.now,
     }
-    row: Any = do.update_session.run(connection, values).first()
+    row: Any = do.update_session.run(driver, values).fetchone()
     if row is None:
         raise LeaseLost(batch.session_id)
     wish, crawl_id, mark, has_skips = row
     return _Before(None if wish is None else decode(wish), crawl_id, mark, bool(has_skips))
 
 
-def _write_crawl(connection: sa.Connection, do: Statements, batch: Batch, before: _Before) -> None:
+def _write_crawl(driver: Driver, do: Statements, batch: Batch, before: _Before) -> None:
     crawl_id = before.crawl_id
-    _void_abandoned(connection, crawl_id, mark_from(before.mark), batch)
+    _void_abandoned(driver, crawl_id, mark_from(before.mark), batch)
     try:
-        _write_items(connection, do, batch, crawl_id, has_skips=before.has_skips)
+        _write_items(driver, do, batch, crawl_id, has_skips=before.has_skips)
     except Exception as exc:
         if refusal(exc) is None:
             raise
         raise RowsRefused from exc
     if batch.listed is not None:
-        _void_unlisted(connection, crawl_id, batch.listed)
+        _void_unlisted(driver, crawl_id, batch.listed)
     count = len(batch.new) + sum(1 for known in batch.known if known.fresh)
     values: dict[str, Any] = {"the_id": crawl_id, "the_bookmarks_count": count}
     if batch.mark is not None:
@@ -183,26 +182,26 @@ def _write_crawl(connection: sa.Connection, do: Statements, batch: Batch, before
             "new_last_crawled_at": batch.now,
             "the_last_tweet_id": batch.last_key,
         }
-        do.update_crawl.run(connection, values)
+        do.update_crawl.run(driver, values)
     elif count:
-        do.update_count.run(connection, values)
+        do.update_count.run(driver, values)
 
 
-def _void_abandoned(connection: sa.Connection, crawl_id: int, before: Mark, batch: Batch) -> None:
+def _void_abandoned(driver: Driver, crawl_id: int, before: Mark, batch: Batch) -> None:
     """Another walk has begun and the one under way never reached its end: its places say nothing."""
     if batch.mark is None or not before.under_way or before.walk == batch.mark.walk:
         return
     if batch.listed is None or batch.listed.walk != before.walk:
-        void_places(connection, crawl_id, lambda c: c.walk == before.walk)
+        void_places(driver, crawl_id, lambda c: c.walk == before.walk)
 
 
-def _void_unlisted(connection: sa.Connection, crawl_id: int, listed: Listed) -> None:
+def _void_unlisted(driver: Driver, crawl_id: int, listed: Listed) -> None:
     """What the last listing held above the place where the walk met it, and the walk did not, is gone from it."""
     at = listed.caught_up_at
     if at is None:
-        void_places(connection, crawl_id, lambda c: c.walk != listed.walk)
+        void_places(driver, crawl_id, lambda c: c.walk != listed.walk)
     else:
-        void_places(connection, crawl_id, lambda c: sa.and_(c.walk != listed.walk, above(c, at)))
+        void_places(driver, crawl_id, lambda c: sa.and_(c.walk != listed.walk, above(c, at)))
 
 
 def above(c: Any, place: Place) -> Any:
@@ -212,34 +211,31 @@ def above(c: Any, place: Place) -> Any:
 
 
 def _write_items(
-    connection: sa.Connection, do: Statements, batch: Batch, crawl_id: int, *, has_skips: bool
+    driver: Driver, do: Statements, batch: Batch, crawl_id: int, *, has_skips: bool
 ) -> None:
-    do.upsert_bookmark.run_many(connection, (_bookmark(batch, new) for new in batch.new))
+    do.upsert_bookmark.run(driver, _bookmarks(batch))
     do.enrich_bookmark.run_many(
-        connection, (_enriched(batch, known) for known in batch.known if known.item is not None)
+        driver, (_enriched(batch, known) for known in batch.known if known.item is not None)
     )
     walk = _walk(batch)
     do.upsert_skipped.run_many(
-        connection, (_skipped(batch, crawl_id, walk, skip) for skip in batch.skips)
+        driver, (_skipped(batch, crawl_id, walk, skip) for skip in batch.skips)
     )
     met = [(new.item.key, new.position) for new in batch.new]
     met += [(known.key, known.position) for known in batch.known]
-    row = {"the_crawl_id": crawl_id, "the_user_id": batch.crawl.user_id}
-    row["the_session"] = batch.ordinal
-    do.place_bookmark.run_many(
-        connection,
-        (
-            {**row, "the_item_id": key, "the_walk": walk, "the_position": position}
-            for key, position in met
-            if position is not None
-        ),
+    user_id = batch.crawl.user_id
+    do.place_bookmark.run(
+        driver,
+        [place for place in met if place[1] is not None],
+        (crawl_id, walk, batch.ordinal, encode(user_id)),
     )
+    row = {"the_crawl_id": crawl_id, "the_user_id": user_id, "the_session": batch.ordinal}
     do.meet_bookmark.run_many(
-        connection, ({**row, "the_item_id": key} for key, position in met if position is None)
+        driver, ({**row, "the_item_id": key} for key, position in met if position is None)
     )
     if has_skips:
         do.meet_skipped.run_many(
-            connection,
+            driver,
             (
                 {
                     "the_crawl_id": crawl_id,
@@ -251,20 +247,30 @@ def _write_items(
                 for known in batch.known
             ),
         )
-        do.delete_skipped.run_many(
-            connection,
-            ({"the_crawl_id": crawl_id, "the_item_key": new.item.key} for new in batch.new),
+        do.delete_skipped.run(driver, [(new.item.key,) for new in batch.new], (crawl_id,))
+
+
+def _bookmarks(batch: Batch) -> list[tuple[Any, ...]]:
+    """Rows of `twitor_bookmark`, in its order."""
+    user_id, source, now = batch.crawl.user_id, batch.crawl.source, batch.now
+    return [
+        (
+            user_id,
+            (item := new.item).key,
+            item.text,
+            item.author_id,
+            item.author_username,
+            item.author_name,
+            item.created_at,
+            item.kind,
+            item.richness,
+            source,
+            now,
+            new.result,
+            item.raw,
         )
-
-
-def _bookmark(batch: Batch, new: NewItem) -> dict[str, Any]:
-    return {
-        **item_columns(new.item),
-        "user_id": batch.crawl.user_id,
-        "source": batch.crawl.source,
-        "stored_at": batch.now,
-        "result": new.result,
-    }
+        for new in batch.new
+    ]
 
 
 def _enriched(batch: Batch, known: KnownItem) -> dict[str, Any]:
