@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
     from .clock import Clock, SystemClock
     from .config import Settings, get_settings
+    from .core.checking.invariants import Invariant
+    from .core.checking.proof import Proof
+    from .core.checking.scope import Scope
+    from .core.checking.world import World
     from .core.progress import Checkpoint
     from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
     from .core.states import (
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
         UnreadableFile,
     )
     from .machine import Machine, machine_for, step
+    from .proving import prove
     from .report import CrawlReport, exit_code
     from .sources.base import End, InvalidRaw, Item, ItemKind, Page, Source, Usage
     from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
@@ -69,6 +74,10 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "checkpoint_manager": ("CheckpointManager",),
     "clock": ("Clock", "SystemClock"),
     "config": ("Settings", "get_settings"),
+    "core.checking.invariants": ("Invariant",),
+    "core.checking.proof": ("Proof",),
+    "core.checking.scope": ("Scope",),
+    "core.checking.world": ("World",),
     "core.progress": ("Checkpoint",),
     "core.recovery": ("ErrorFacts", "Policy", "RecoveryStrategy", "decide"),
     "core.states": (
@@ -117,6 +126,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "UnreadableFile",
     ),
     "machine": ("Machine", "machine_for", "step"),
+    "proving": ("prove",),
     "report": ("CrawlReport", "exit_code"),
     "sources.base": ("End", "InvalidRaw", "Item", "ItemKind", "Page", "Source", "Usage"),
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
@@ -159,6 +169,7 @@ __all__ = [
     "IllegalStep",
     "InvalidItem",
     "InvalidRaw",
+    "Invariant",
     "Item",
     "ItemKind",
     "ItemsRefused",
@@ -169,12 +180,14 @@ __all__ = [
     "MachineSpec",
     "Page",
     "Policy",
+    "Proof",
     "RateLimited",
     "Reason",
     "RecoveryStrategy",
     "RequestRefused",
     "Row",
     "SchemaMismatch",
+    "Scope",
     "Secret",
     "SessionNotFound",
     "SessionValue",
@@ -196,12 +209,14 @@ __all__ = [
     "TwitorError",
     "UnreadableFile",
     "Usage",
+    "World",
     "XBookmarks",
     "decide",
     "endings",
     "exit_code",
     "get_settings",
     "machine_for",
+    "prove",
     "step",
 ]
 

@@ -14,7 +14,17 @@ PACKAGE: Final = "twitor_fsm"
 SRC: Final = Path(__file__).parents[2] / "src" / PACKAGE
 
 PURE: Final = frozenset(
-    {"abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions"}
+    {
+        "abc",
+        "array",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+    }
     | {"functools", "hashlib", "itertools", "math", "operator", "re", "string", "types", "typing"}
 )
 """What the core may use of the standard library: modules without clock, randomness, environment and I/O.

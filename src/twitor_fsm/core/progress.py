@@ -5,24 +5,24 @@ Must not know: how items are fetched, handled or stored.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 import attrs
 
-from .listing import (
-    MISSING_ALLOWED,
-    End,
-    Known,
-    Mark,
-    Place,
-    Run,
-    Sighting,
-    Verdict,
-    conclude,
-    recognise,
+from .checkpoint import Checkpoint, Listed, Save
+from .listing import MISSING_ALLOWED, End, Known, Mark, Run, Verdict, recognise
+from .page import (
+    Entry,
+    PageInHand,
+    Status,
+    Tally,
+    count,
+    entries_of,
+    judge,
+    limit_of,
+    redo_entries,
 )
+from .rules import Rules
 from .taxonomy import Reason
 
 __all__ = [
@@ -37,174 +37,6 @@ __all__ = [
     "Tally",
     "begin",
 ]
-
-
-@attrs.frozen(kw_only=True)
-class Checkpoint:
-    """Where a crawl can be resumed; it names durable items only.
-
-    Attributes:
-        last_tweet_id: Id of the item that was made durable last; None before the first.
-        bookmarks_count: Items of the crawl that are stored.
-        last_crawled_at: When it was saved, UTC.
-        mark: Where the walk through the listing stands.
-        generation: Rises when the checkpoint is cleared: everything is walked again.
-    """
-
-    last_tweet_id: str | None
-    bookmarks_count: int
-    last_crawled_at: datetime
-    mark: Mark = Mark()
-    generation: int = 0
-
-    @property
-    def cursor(self) -> str | None:
-        """The page to fetch next; None is the top of the listing."""
-        return self.mark.cursor
-
-    @property
-    def page_size(self) -> int | None:
-        """The page size in use; it falls while an end is doubted."""
-        return self.mark.page_size
-
-    @property
-    def position(self) -> int:
-        """Items walked so far in this listing; informational."""
-        return self.mark.position
-
-
-@attrs.frozen(kw_only=True)
-class Rules:
-    """How a session crawls.
-
-    Attributes:
-        checkpoint_every: Handled items after which a checkpoint is due. Source: "Every 10 bookmarks processed".
-        max_skips_in_a_row: A run of skips this long is a bug or an outage, not bad data.
-        max_items: Items stored or skipped after which the session stops; those that were known before do not count,
-            so that the same limit again goes on. None for no limit.
-        page_size: Page size of a new walk; None leaves it to the source.
-        page_sizes: Sizes to doubt an end with, falling; empty if the source has none.
-        has_handler: Whether every new item goes through a handler first.
-        prefetch: Whether the next page is fetched while this one is handled and stored.
-    """
-
-    checkpoint_every: int = 10
-    max_skips_in_a_row: int = 50
-    max_items: int | None = None
-    page_size: int | None = None
-    page_sizes: tuple[int, ...] = ()
-    has_handler: bool = False
-    prefetch: bool = True
-
-
-class Status(StrEnum):
-    """What became of one element of a page."""
-
-    NEW = "new"
-    """To be handled (if there is a handler) and stored."""
-    INVALID = "invalid"
-    """To be skipped: it could not be decoded."""
-    KNOWN = "known"
-    """Stored before."""
-    SKIPPED = "skipped"
-    """Skipped now."""
-    SKIPPED_BEFORE = "skipped_before"
-    """Skipped by an earlier session; tried again only on request."""
-    REPEATED = "repeated"
-    """The same id stands on this page twice, or this walk has met it and nothing is left to do."""
-
-
-@attrs.frozen
-class Entry:
-    """One element of the page in hand.
-
-    Attributes:
-        key: Its id.
-        status: What became of it.
-        position: Its place in this walk if the walk meets it here for the first time, else None.
-        counts: Whether this session meets it here for the first time.
-    """
-
-    key: str
-    status: Status
-    position: int | None
-    counts: bool
-
-
-@attrs.frozen
-class Tally:
-    """Distinct items of a session: `seen == stored + already_known + skipped` at every commit.
-
-    `fresh` counts those that the session itself stored or skipped; it is what `max_items` limits.
-    """
-
-    seen: int = 0
-    stored: int = 0
-    already_known: int = 0
-    skipped: int = 0
-    fresh: int = 0
-
-
-@attrs.frozen
-class PageInHand:
-    """The page being worked on.
-
-    Attributes:
-        keys: Ids of its elements in listing order.
-        invalid: Indices of elements that could not be decoded.
-        next_cursor: Where the next page begins.
-        end: What a missing cursor means.
-        redo: Whether these are skipped items to be tried again instead of a page of the listing.
-        entries: What is known of the elements; empty until the page was looked up.
-        sighting: Where the walk may have caught up; needs one more look into the store.
-        verdict: What the page means for the walk; None until it was judged.
-        limit: Elements that may be worked on before `max_items` is reached.
-    """
-
-    keys: tuple[str, ...]
-    invalid: frozenset[int]
-    next_cursor: str | None
-    end: End
-    redo: bool = False
-    entries: tuple[Entry, ...] = ()
-    sighting: Sighting | None = None
-    verdict: Verdict | None = None
-    limit: int = 0
-
-
-@attrs.frozen
-class Listed:
-    """A walk reached its end: it is the last completed listing now.
-
-    Attributes:
-        walk: Its number.
-        caught_up_at: Ids of older walks above this place, not met again, are no longer in the listing; None: none of
-            those that were not met again is.
-    """
-
-    walk: int
-    caught_up_at: Place | None
-
-
-@attrs.frozen
-class Save:
-    """What the next commit makes durable.
-
-    Attributes:
-        first: Index of the first entry of the page to write.
-        upto: Index behind the last one.
-        mark: Where the crawl stands then.
-        listed: The walk that reached its end with it, if one did.
-        tally: The session's counts then.
-        last_key: Id of the last item made durable by it, or None if it has none.
-    """
-
-    first: int
-    upto: int
-    mark: Mark
-    listed: Listed | None
-    tally: Tally
-    last_key: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -287,15 +119,15 @@ class Progress:
         """The store said what it knows of the page's ids: judge the page."""
         page = _require(self.page)
         if page.redo:
-            entries = _redo_entries(page, known, self.ordinal)
+            entries = redo_entries(page, known, self.ordinal)
             verdict: Verdict | None = Verdict(self.mark)
             return self._judged(attrs.evolve(page, entries=entries, verdict=verdict), self.run)
-        entries = _entries(page, known, self.mark, self.ordinal)
+        entries = entries_of(page, known, self.mark, self.ordinal)
         listed = tuple(e.key for e in entries if e.status is not Status.REPEATED)
         run, sighting = recognise(listed, known, self.mark.walk, self.run)
         page = attrs.evolve(page, entries=entries, sighting=sighting)
         if sighting is None:
-            page = attrs.evolve(page, verdict=_conclude(page, self.mark, self.rules, None))
+            page = attrs.evolve(page, verdict=judge(page, self.mark, self.rules, None))
         return self._judged(page, run)
 
     def sighted(self, missing: int) -> "Progress":
@@ -309,11 +141,11 @@ class Progress:
         if sighting is None:
             return self
         caught_up = missing - sighting.above_on_page < MISSING_ALLOWED
-        verdict = _conclude(page, self.mark, self.rules, sighting.place if caught_up else None)
+        verdict = judge(page, self.mark, self.rules, sighting.place if caught_up else None)
         return self._judged(attrs.evolve(page, sighting=None, verdict=verdict), self.run)
 
     def _judged(self, page: PageInHand, run: Run) -> "Progress":
-        limit = _limit(page.entries, self.rules.max_items, self.tally.fresh)
+        limit = limit_of(page.entries, self.rules.max_items, self.tally.fresh)
         judged = attrs.evolve(self, page=attrs.evolve(page, limit=limit), run=run)
         return judged.settled() if page.verdict is not None else judged
 
@@ -401,7 +233,7 @@ class Progress:
         """The session's counts with all that is dealt with, durable or not."""
         if self.page is None or self.done == self.saved:
             return self.tally
-        return _count(self.tally, self.page.entries[self.saved : self.done])
+        return count(self.tally, self.page.entries[self.saved : self.done])
 
     def save(self, *, finishing: bool = False) -> Save:
         """What a commit now makes durable.
@@ -453,12 +285,15 @@ class Progress:
         )
 
 
+_NONE: Final = Tally()
+
+
 def begin(
     checkpoint: Checkpoint | None,
     *,
     rules: Rules,
     ordinal: int,
-    tally: Tally = Tally(),
+    tally: Tally = _NONE,
     due_skips: int = 0,
     closed_until: float | None = None,
 ) -> Progress:
@@ -489,107 +324,6 @@ def begin(
         tally=tally,
         redo=due_skips > 0,
         closed_until=closed_until,
-    )
-
-
-_UNKNOWN: Final = Known()
-
-
-def _entries(
-    page: PageInHand, known: Mapping[str, Known], mark: Mark, ordinal: int
-) -> tuple[Entry, ...]:
-    """What is known of each element of a page of the listing."""
-    entries: list[Entry] = []
-    met: set[str] = set()
-    position = mark.position
-    for index, key in enumerate(page.keys):
-        fact = known.get(key, _UNKNOWN)
-        if key in met:
-            entries.append(Entry(key, Status.REPEATED, None, counts=False))
-            continue
-        met.add(key)
-        unseen = fact.walk != mark.walk
-        entries.append(
-            Entry(
-                key,
-                _status(fact, invalid=index in page.invalid),
-                position if unseen else None,
-                fact.session != ordinal,
-            )
-        )
-        position += unseen
-    return tuple(entries)
-
-
-def _status(fact: Known, *, invalid: bool) -> Status:
-    if fact.stored:
-        return Status.KNOWN
-    if fact.skipped and (invalid or not fact.undecoded):
-        return Status.SKIPPED_BEFORE
-    return Status.INVALID if invalid else Status.NEW
-
-
-def _redo_entries(page: PageInHand, known: Mapping[str, Known], ordinal: int) -> tuple[Entry, ...]:
-    """Skipped items are tried as if they were new; they have no place in the walk."""
-    return tuple(
-        Entry(
-            key,
-            Status.INVALID if index in page.invalid else Status.NEW,
-            None,
-            known.get(key, _UNKNOWN).session != ordinal,
-        )
-        for index, key in enumerate(page.keys)
-    )
-
-
-def _conclude(page: PageInHand, mark: Mark, rules: Rules, caught_up_at: Place | None) -> Verdict:
-    return conclude(
-        mark,
-        items=len(page.keys),
-        unseen=sum(1 for e in page.entries if e.position is not None),
-        new=sum(1 for e in page.entries if e.status is Status.NEW),
-        next_cursor=page.next_cursor,
-        end=page.end,
-        sizes=rules.page_sizes,
-        caught_up_at=caught_up_at,
-    )
-
-
-def _is_fresh(entry: Entry) -> bool:
-    return entry.status in {Status.NEW, Status.INVALID, Status.SKIPPED}
-
-
-def _limit(entries: tuple[Entry, ...], max_items: int | None, fresh: int) -> int:
-    """Elements that may be worked on before `max_items` are stored or skipped."""
-    if max_items is None:
-        return len(entries)
-    left = max_items - fresh
-    for index, entry in enumerate(entries):
-        if _is_fresh(entry):
-            if left <= 0:
-                return index
-            left -= 1
-    return len(entries)
-
-
-def _count(tally: Tally, entries: tuple[Entry, ...]) -> Tally:
-    stored = known = skipped = fresh = 0
-    for entry in entries:
-        fresh += _is_fresh(entry)
-        if not entry.counts:
-            continue
-        if entry.status is Status.NEW:
-            stored += 1
-        elif entry.status is Status.KNOWN:
-            known += 1
-        else:
-            skipped += 1
-    return Tally(
-        tally.seen + stored + known + skipped,
-        tally.stored + stored,
-        tally.already_known + known,
-        tally.skipped + skipped,
-        tally.fresh + fresh,
     )
 
 

@@ -1,0 +1,224 @@
+"""Visits every reachable world, breadth first: what is found is found on a shortest way.
+
+Pure. Must not know: what happens in a world, what must hold there.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ..spec import MachineSpec
+from .deciding import Decisions
+from .invariants import INVARIANTS, Invariant
+from .proof import Explored, Finding, Proof, Verdict
+from .scope import SMALL, Scope
+from .shell import CALM, NO_NETWORK, NO_STORE, Code, Shell
+from .story import Moment, Story
+
+__all__ = ["ENDINGS", "explore", "prove_scopes"]
+
+MOST_WORLDS: Final = 20_000_000
+"""More than memory holds: a scope that needs them has worlds without end."""
+
+ENDINGS: Final = {
+    CALM: Invariant(
+        name="ends_when_faults_stop",
+        sentence="from every world, once nothing fails any more, the session comes to an end without anybody's help",
+    ),
+    NO_STORE: Invariant(
+        name="ends_without_store",
+        sentence="from every world, the process comes to an end though the store is gone for good",
+    ),
+    NO_NETWORK: Invariant(
+        name="ends_without_network",
+        sentence="from every world, the session comes to an end though the network is gone for good",
+    ),
+}
+"""What is asked of whole ways, by setting."""
+
+FINITE: Final = Invariant(
+    name="worlds_are_finite", sentence="nothing that decisions depend on grows without end"
+)
+
+
+class _Atlas:
+    """Worlds in the order in which they were found, how each was found, and the edges on which nothing new fails."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.codes: list[Code] = [shell.first]
+        self._numbers: dict[Code, int] = {shell.first: 0}
+        self._parents = array("q", [-1])
+        self._whats: list[str] = [""]
+        self.sources = array("q")
+        self.targets = array("q")
+        self.settings = array("B")
+
+    def note(self, source: int, what: str, code: Code, settings: int) -> None:
+        """An edge."""
+        target = self._numbers.get(code)
+        if target is None:
+            target = self._numbers[code] = len(self.codes)
+            self.codes.append(code)
+            self._parents.append(source)
+            self._whats.append(what)
+        if settings:
+            self.sources.append(source)
+            self.targets.append(target)
+            self.settings.append(settings)
+
+    def story(self, number: int, then: tuple[str, Code] | None = None) -> Story:
+        """The way on which a world was found, and what happened then."""
+        moments = [self._moment(*then)] if then is not None else []
+        while number > 0:
+            moments.append(self._moment(self._whats[number], self.codes[number]))
+            number = self._parents[number]
+        return Story(tuple(reversed(moments)))
+
+    def _moment(self, what: str, code: Code) -> Moment:
+        world = self.shell.world(code)
+        state = str(world.session.state) if world.session is not None else None
+        return Moment(what, state, sum(kept.is_settled for kept in world.durable.items))
+
+    def stuck(self, setting: int) -> int | None:
+        """The first world from which no end can be reached on edges of this setting; None if there is none."""
+        heads = array("q", [-1]) * len(self.codes)
+        following = array("q", [-1]) * len(self.targets)
+        for edge, target in enumerate(self.targets):
+            following[edge] = heads[target]
+            heads[target] = edge
+        ends = bytearray(map(self._ends(setting), self.codes))
+        to_do = [number for number, is_end in enumerate(ends) if is_end]
+        while to_do:
+            edge = heads[to_do.pop()]
+            while edge >= 0:
+                source = self.sources[edge]
+                if self.settings[edge] & setting and not ends[source]:
+                    ends[source] = 1
+                    to_do.append(source)
+                edge = following[edge]
+        found = ends.find(0)
+        return None if found < 0 else found
+
+    def _ends(self, setting: int) -> Callable[[Code], bool]:
+        shell = self.shell
+        if (
+            setting == NO_STORE
+        ):  # nothing can be started without it: a process that is gone has ended
+            return lambda code: shell.is_over(code) or shell.is_gone(code)
+        return shell.is_over
+
+
+def explore(
+    scope: Scope,
+    spec: MachineSpec,
+    decisions: Decisions,
+    invariants: tuple[Invariant, ...] = INVARIANTS,
+    *,
+    most: int = MOST_WORLDS,
+) -> Explored:
+    """Visit every world of a scope, up to the first violation.
+
+    Args:
+        scope: The setting.
+        spec: The machine.
+        decisions: The code that decides.
+        invariants: What must hold.
+        most: Worlds after which they count as endless.
+    """
+    shell = Shell(scope, spec, decisions, invariants)
+    atlas = _Atlas(shell)
+    finding, edges = _visit(atlas, invariants, most)
+    finding = finding or _first_stuck(atlas)
+    states = {str(shell.decider.values[code[0]].state) for code in atlas.codes if code[0] >= 0}
+    return Explored(
+        scope,
+        len(atlas.codes),
+        edges,
+        frozenset(states),
+        frozenset(shell.decider.taken),
+        finding,
+    )
+
+
+def _visit(
+    atlas: _Atlas, invariants: tuple[Invariant, ...], most: int
+) -> tuple[Finding | None, int]:
+    shell, codes, edges = atlas.shell, atlas.codes, 0
+    of_world = [i for i in invariants if i.of_world is not None]
+    sentences = {i.name: i for i in invariants}
+
+    def finding(invariant: Invariant, story: Story) -> Finding:
+        return Finding(invariant.name, invariant.sentence, shell.scope.name, story)
+
+    for number, code in enumerate(codes):  # grows while it is walked
+        world = shell.world(code)
+        for invariant in of_world:
+            if invariant.of_world is not None and not invariant.of_world(world):
+                return finding(invariant, atlas.story(number)), edges
+        for what, after, settings, broken in shell.edges(code):
+            edges += 1
+            if broken:
+                return finding(sentences[broken], atlas.story(number, (what, after))), edges
+            atlas.note(number, what, after, settings)
+        if len(codes) > most:
+            return finding(FINITE, atlas.story(len(codes) - 1)), edges
+    return None, edges
+
+
+def _first_stuck(atlas: _Atlas) -> Finding | None:
+    for setting, invariant in ENDINGS.items():
+        stuck = atlas.stuck(setting)
+        if stuck is not None:
+            name = atlas.shell.scope.name
+            return Finding(invariant.name, invariant.sentence, name, atlas.story(stuck))
+    return None
+
+
+def prove_scopes(
+    spec: MachineSpec,
+    decisions: Decisions,
+    invariants: Iterable[Invariant] = (),
+    *,
+    scopes: tuple[Scope, ...] = SMALL,
+    most: int = MOST_WORLDS,
+    told: Callable[[Explored], object] | None = None,
+) -> Proof:
+    """Explore scope after scope, up to the first violation; `invariants` are asked besides those of every crawl."""
+    asked = (*INVARIANTS, *invariants)
+    done: list[Explored] = []
+    for scope in scopes:
+        done.append(explore(scope, spec, decisions, asked, most=most))
+        if told is not None:
+            told(done[-1])
+        if done[-1].finding is not None:
+            break
+    everything = (*asked, *ENDINGS.values(), FINITE)
+    finding = done[-1].finding if done else None
+    verdict = Verdict.HOLDS if finding is None else Verdict.OPEN
+    verdicts = dict.fromkeys((i.name for i in everything), verdict)
+    if finding is not None:
+        verdicts[finding.name] = Verdict.VIOLATED
+    reached = {state for explored in done for state in explored.states}
+    taken = {step for explored in done for step in explored.taken}
+    return Proof(
+        tuple(done),
+        verdicts,
+        {i.name: i.sentence for i in everything},
+        tuple(str(s.name) for s in spec.states if str(s.name) not in reached),
+        tuple(_dead(spec, taken)),
+    )
+
+
+def _dead(spec: MachineSpec, taken: set[tuple[str, str, str]]) -> Iterable[str]:
+    """Cells of the table that were never used."""
+    for row in spec.rows:
+        for source in row.sources:
+            target = str(row.target if row.target is not None else source)
+            if (str(row.trigger), str(source), target) not in taken:
+                yield f"{row.trigger}: {source} -> {target}"
+    for absorb in spec.absorbs:
+        for state in absorb.states:
+            for trigger in absorb.triggers:
+                if (str(trigger), str(state), str(state)) not in taken:
+                    yield f"{trigger}: absorbed in {state}"

@@ -1,0 +1,188 @@
+"""The normal form of a crawl: what no decision can tell apart becomes the same value, so that worlds are finite.
+
+Exact, in every scope:
+
+- Walks are numbered anew in their order (0 stays): decisions compare walks and add one, nothing else. Where a listing
+  is too short for an early stop (under `CAUGHT_UP_RUN` items), places of walks that are over say nothing.
+- A time that has passed is none.
+- A run of skips below its limit is kept by what it is computed from: the page's elements and `earlier_skips`.
+- Without a limit on items, counts are added to and never read.
+
+Only in reduced scopes:
+
+- Among durable elements, and among those handled before the page's last success, stored and skipped are one.
+  The plan steps over both. A skipped element that counts as handled could still be refused by the database, which
+  skips it: so every world of the exact scope is covered, and a few more. Compared with the exact exploration in
+  the tests.
+
+Pure. Must not know: how worlds are explored.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from ..listing import CAUGHT_UP_RUN, Mark, Place, Run
+from ..page import Entry, PageInHand, Status, Tally
+from ..progress import Progress
+from .scope import Scope
+from .world import Durable, Kept, Work
+
+__all__ = ["normal"]
+
+_NO_COUNTS = Tally()
+_NO_RUN = Run()
+
+
+def normal(work: Work, scope: Scope) -> Work:
+    """The value that stands for all that cannot be told from it."""
+    progress, durable = work.progress, work.durable
+    items = durable.items
+    if scope.reduced:
+        items = tuple(map(_settled, items))
+    if not scope.keeps_counts:
+        items = tuple(_never_met(kept) if kept.met else kept for kept in items)
+    current = _walks_under_way(progress, durable)
+    if scope.items < CAUGHT_UP_RUN:
+        items = tuple(
+            _placeless(kept) if kept.walk and kept.walk not in current else kept for kept in items
+        )
+    durable = Durable(
+        items,
+        durable.mark,
+        _ahead(durable.closed),
+        durable.tally if scope.keeps_counts else _NO_COUNTS,
+    )
+    closing = _ahead(work.closing) if work.closing != work.durable.closed else None
+    if progress is not None:
+        progress = _normal_progress(progress, scope)
+    renamed = _renamed(progress, durable, current)
+    return Work(*renamed, closing, work.hidden, work.hidden_at_start)
+
+
+def _ahead(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds > 0.0 else None
+
+
+def _settled(kept: Kept) -> Kept:
+    if kept.skipped and not (kept.due or kept.undecoded):
+        return Kept(True, False, False, False, kept.walk, kept.position, kept.met)  # noqa: FBT003
+    return kept
+
+
+def _never_met(kept: Kept) -> Kept:
+    return attrs.evolve(kept, met=False)
+
+
+def _placeless(kept: Kept) -> Kept:
+    return attrs.evolve(kept, walk=0, position=0)
+
+
+# -- walks ----------------------------------------------------------------------------------------
+
+
+def _walks_under_way(progress: Progress | None, durable: Durable) -> set[int]:
+    walks = set()
+    if durable.mark is not None and durable.mark.under_way:
+        walks.add(durable.mark.walk)
+    if progress is not None:
+        walks.add(progress.mark.walk)
+    return walks
+
+
+def _renamed(
+    progress: Progress | None, durable: Durable, current: set[int]
+) -> tuple[Progress | None, Durable]:
+    used = {kept.walk for kept in durable.items} | current | {0}
+    if durable.mark is not None:
+        used.add(durable.mark.walk)
+    if progress is not None and progress.run.last is not None:
+        used.add(progress.run.last[0])
+    ranks = {walk: rank for rank, walk in enumerate(sorted(used))}
+    if all(walk == rank for walk, rank in ranks.items()):
+        return progress, durable
+    top = max(ranks)
+
+    def rank(walk: int) -> int:
+        return ranks[walk] if walk <= top else ranks[top] + walk - top
+
+    items = tuple(
+        attrs.evolve(kept, walk=rank(kept.walk)) if kept.walk else kept for kept in durable.items
+    )
+    durable = attrs.evolve(
+        durable, items=items, mark=None if durable.mark is None else _mark(durable.mark, rank)
+    )
+    return (None if progress is None else _with_walks(progress, rank)), durable
+
+
+def _mark(mark: Mark, rank: Callable[[int], int]) -> Mark:
+    return attrs.evolve(mark, walk=rank(mark.walk))
+
+
+def _place(place: Place, rank: Callable[[int], int]) -> Place:
+    return (rank(place[0]), place[1])
+
+
+def _with_walks(progress: Progress, rank: Callable[[int], int]) -> Progress:
+    page = progress.page
+    if page is not None:
+        changes: dict[str, Any] = {}
+        if page.sighting is not None:
+            changes["sighting"] = attrs.evolve(
+                page.sighting, place=_place(page.sighting.place, rank)
+            )
+        if page.verdict is not None:
+            at = page.verdict.caught_up_at
+            changes["verdict"] = attrs.evolve(
+                page.verdict,
+                mark=_mark(page.verdict.mark, rank),
+                caught_up_at=None if at is None else _place(at, rank),
+            )
+        page = attrs.evolve(page, **changes)
+    last = progress.run.last
+    run = progress.run if last is None else Run(progress.run.length, _place(last, rank))
+    return attrs.evolve(progress, mark=_mark(progress.mark, rank), page=page, run=run)
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+def _normal_progress(progress: Progress, scope: Scope) -> Progress:
+    changes: dict[str, Any] = {}
+    if not scope.keeps_counts and progress.tally != _NO_COUNTS:
+        changes["tally"] = _NO_COUNTS
+    if progress.closed_until is not None and progress.closed_until <= 0.0:
+        changes["closed_until"] = None
+    if scope.items < CAUGHT_UP_RUN and progress.run != _NO_RUN:
+        changes["run"] = _NO_RUN
+    if progress.skip_run and len(progress.skip_run) < progress.rules.max_skips_in_a_row:
+        changes["skip_run"] = ()
+    page = progress.page
+    if page is not None and page.entries:
+        if progress.earlier_skips and _has_success(page.entries[: progress.saved]):
+            changes["earlier_skips"] = ()
+        entries = _normal_entries(progress, page, scope)
+        if entries != page.entries:
+            changes["page"] = attrs.evolve(page, entries=entries)
+    return attrs.evolve(progress, **changes) if changes else progress
+
+
+def _has_success(entries: Iterable[Entry]) -> bool:
+    return any(entry.status is Status.NEW for entry in entries)
+
+
+def _normal_entries(progress: Progress, page: PageInHand, scope: Scope) -> tuple[Entry, ...]:
+    """Durable elements keep only what a run of skips is computed from."""
+    entries = list(page.entries)
+    for index in range(progress.saved):
+        entry = entries[index]
+        entries[index] = Entry(entry.key, entry.status, None, counts=False)
+    last = max((i for i in range(progress.done) if entries[i].status is Status.NEW), default=-1)
+    for index in range(last):
+        entry = entries[index]
+        if index < progress.saved:
+            entries[index] = Entry(entry.key, Status.KNOWN, None, counts=False)
+        elif scope.reduced and entry.status is Status.SKIPPED:
+            entries[index] = attrs.evolve(entry, status=Status.NEW)
+    return tuple(entries)

@@ -1,0 +1,469 @@
+"""What can happen in a world: every outcome of the next operation, a cancel, a death.
+
+Does what the plan says as the shell does (`session`, `steps`, `ledger`), with outcomes instead of I/O.
+Pure. Must not know: which worlds were visited.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from .. import plan as ops
+from ..plan import LONGEST_WAIT_S, Operation
+from ..spec import MachineSpec
+from ..taxonomy import ErrorCategory, Reason
+from ..values import SessionValue
+from ..words import Durability, Kind, State, Trigger
+from .crawl import Crawl, Saved
+from .deciding import Decider, Decisions, Event, Stepped
+from .invariants import Invariant, Written
+from .scope import Scope
+from .world import World
+
+__all__ = ["CALM", "NO_NETWORK", "NO_STORE", "Code", "Edge", "Shell"]
+
+Code = tuple[int, int, int, int]
+"""A world by numbers: the session in memory, its row in the store, the work, flags."""
+
+NOBODY: Final = -1
+"""No session: no process is at it, or no row was ever written."""
+
+SAME: Final = -2
+"""The row, whatever it holds."""
+
+WISH, OUT, BEHIND = 1, 2, 4
+"""Flags: a cancel is asked for, the store is out, a commit took place without our knowledge."""
+
+CALM, NO_STORE, NO_NETWORK = 1, 2, 4
+"""In which settings an edge is what happens: nothing fails any more, the store or the network is gone for good."""
+_ALWAYS: Final = CALM | NO_STORE | NO_NETWORK
+_ANSWERED: Final = CALM | NO_NETWORK
+
+Edge = tuple[str, Code, int, str]
+"""What happens, the world then, in which settings it does, and the invariant that it breaks (empty for none)."""
+
+
+class Shell:
+    """The worlds of one scope, and what leads from one to the next."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        spec: MachineSpec,
+        decisions: Decisions,
+        invariants: tuple[Invariant, ...],
+    ) -> None:
+        """Nothing happened yet."""
+        self.scope: Final = scope
+        self.crawl: Final = Crawl(scope, decisions.begin)
+        self.decider: Final = Decider(scope, spec, decisions, invariants)
+        self.first: Final[Code] = (NOBODY, NOBODY, self.crawl.first(), 0)
+        """Before everything."""
+        self._fresh = self.decider.number(SessionValue(spec.initial))
+        self._triggers = spec.triggers
+        self._own = _own_events(spec)
+        self._rows_matter = _rows_matter(spec)
+        self._operations: dict[tuple[int, int], Operation] = {}
+        self._moves: dict[tuple[int, int, int], list[Edge]] = {}
+        self._broken: dict[tuple[tuple[int, bool, bool, str | None], bool], str] = {}
+        self._invariants = [i for i in invariants if i.of_commit is not None]
+
+    # -- worlds -----------------------------------------------------------------------------------
+
+    def world(self, code: Code) -> World:
+        """The world that a code names."""
+        value, row, number, flags = code
+        work, values = self.crawl.works[number], self.decider.values
+        return World(
+            self.scope,
+            values[value] if value >= 0 else None,
+            values[row] if row >= 0 else None,
+            work.progress,
+            work.durable,
+            self._operation(value, number) if value >= 0 else None,
+            bool(flags & WISH),
+            bool(flags & OUT),
+            bool(flags & BEHIND),
+            work.hidden_at_start,
+        )
+
+    def is_over(self, code: Code) -> bool:
+        """Whether the session has ended."""
+        return code[0] >= 0 and self.decider.kind(code[0]) is Kind.FINAL
+
+    def is_gone(self, code: Code) -> bool:
+        """Whether no process is at it."""
+        return code[0] < 0
+
+    def _operation(self, value: int, work: int) -> Operation:
+        key = (value, work)
+        found = self._operations.get(key)
+        if found is None:
+            found = self.decider.operation(value, self.crawl.works[work].progress)
+            self._operations[key] = found
+        return found
+
+    # -- edges ------------------------------------------------------------------------------------
+
+    def edges(self, code: Code) -> Iterator[Edge]:
+        """Everything that can happen next."""
+        value, row, work, flags = code
+        if self._depends_on_row(value, work, flags):
+            for what, after, settings, broken in self._happening(code):
+                yield what, self._normal(after), settings, broken
+            return
+        key = (value, work, flags)
+        moves = self._moves.get(key)
+        if moves is None:
+            happening = self._happening((value, SAME, work, flags))
+            moves = self._moves[key] = [
+                (what, self._normal(after), settings, broken)
+                for what, after, settings, broken in happening
+            ]
+        for what, (then, held, number, flagged), settings, broken in moves:
+            after = (then, row if held == SAME else held, number, flagged)
+            yield what, after, settings, broken
+
+    def _depends_on_row(self, value: int, work: int, flags: int) -> bool:
+        """Whether what happens next depends on what the store holds of the session; else it is found out once."""
+        if value < 0 or flags or self._rows_matter:
+            return True
+        if self.decider.kind(value) in {Kind.ENDING, Kind.FINAL}:
+            return True
+        return isinstance(self._operation(value, work), ops.Wait)
+
+    def _normal(self, code: Code) -> Code:
+        """A session that is ending writes neither items nor checkpoint, whatever it has in memory.
+
+        Nor does one that is behind its row: its next commit, that of the cancel which interrupted it, is refused.
+        """
+        value, row, work, flags = code
+        if value < 0:
+            return code
+        kind = self.decider.kind(value)
+        if kind is Kind.FINAL:
+            return (value, row, self.crawl.idle(work), 0)
+        if kind is Kind.ENDING:
+            return (value, row, self.crawl.idle(work), flags)
+        if flags & BEHIND:
+            return (self._fresh, row, self.crawl.idle(work), flags)
+        return code
+
+    def _happening(self, code: Code) -> Iterator[Edge]:
+        value, row, work, flags = code
+        if value < 0:
+            yield from self._without_process(code)
+            return
+        gone = self._gone(code)
+        if self.decider.kind(value) is Kind.FINAL:
+            yield "the run ends", gone, _ALWAYS, self.decider.left(value, self._triggers)
+            return
+        yield "death", gone, 0, ""
+        if flags & WISH:
+            heard = (value, row, work, flags & ~WISH)
+            wish = Event(Trigger.CANCEL, reason=Reason.STOPPED_BY_USER)
+            yield from self._post("", heard, _ALWAYS, wish)
+            return
+        yield "cancel", (value, row, work, flags | WISH), 0, ""
+        for trigger in self._own.get(str(self.decider.values[value].state), ()):
+            yield from self._post(trigger, code, _ALWAYS, Event(trigger))
+        yield from self._performed(code)
+
+    def _gone(self, code: Code) -> Code:
+        return (NOBODY, code[1], self.crawl.ended(code[2]), 0)
+
+    def _without_process(self, code: Code) -> Iterator[Edge]:
+        _, row, number, _ = code
+        work, decider = self.crawl.works[number], self.decider
+        session = decider.values[row] if row >= 0 else None
+        timers = [session.retry_at, session.resume_at] if session is not None else []
+        if any((*timers, work.durable.closed)):
+            yield "time passes", self._later(code, LONGEST_WAIT_S), 0, ""
+        if work.hidden:
+            yield "a bookmark is added", (NOBODY, row, self.crawl.arrived(number), 0), 0, ""
+        kind = decider.kind(row) if row >= 0 else Kind.FINAL
+        if kind is Kind.FINAL:
+            fresh = self._fresh
+            began = self.crawl.began(number, is_new=True)
+            yield "start", (fresh, fresh, began, 0), _ANSWERED, ""
+        elif kind is Kind.ENDING:
+            died = Event(Trigger.CLEANED_UP, reason=Reason.DIED_IN_CLEANUP)
+            buried = decider.step(row, died)
+            yield "bury", (NOBODY, buried.value, number, 0), _ANSWERED, buried.broken
+        else:
+            began = self.crawl.began(number, is_new=False)
+            restarted = Event(Trigger.RESTARTED, reason=Reason.TAKEN_OVER)
+            yield from self._post("restart", (row, row, began, 0), _ANSWERED, restarted)
+
+    def _performed(self, code: Code) -> Iterator[Edge]:
+        value, _, work, _ = code
+        match self._operation(value, work):
+            case ops.Fetch() as wanted:
+                yield from self._fetch(code, wanted)
+            case ops.FetchSkipped():
+                after = self.crawl.fetched_skipped(work)
+                yield from self._asked("fetch skipped items", code, after)
+            case ops.Lookup(keys):
+                yield from self._asked("look up", code, self.crawl.looked_up(work, keys))
+            case ops.Count(above, walk):
+                yield from self._asked("count", code, self.crawl.counted(work, above, walk))
+            case ops.Handle(index):
+                yield from self._handle(code, index)
+            case ops.Commit():
+                yield from self._commit("", code, _ALWAYS, None)
+            case ops.Wait(until):
+                if until is not None:
+                    yield f"wait {until:g} s", self._later(code, until), _ALWAYS, ""
+            case ops.Post() as decided:
+                yield from self._decided(code, decided)
+            case ops.Cleanup():
+                yield from self._post("clean up", code, _ALWAYS, Event(Trigger.CLEANED_UP))
+            case ops.End():
+                raise AssertionError("a session that has ended does nothing")
+
+    def _later(self, code: Code, seconds: float) -> Code:
+        value, row, work, flags = code
+        later = self.decider.later
+        return (
+            later(value, seconds) if value >= 0 else value,
+            later(row, seconds) if row >= 0 else row,
+            self.crawl.later(work, seconds),
+            flags,
+        )
+
+    # -- operations -------------------------------------------------------------------------------
+
+    def _fetch(self, code: Code, wanted: ops.Fetch) -> Iterator[Edge]:
+        value, row, work, flags = code
+        start = int(wanted.cursor) if wanted.cursor is not None else 0
+        what = f"fetch from item {start + 1}" if start else "fetch page 1"
+        recovered, broken = self._recovered(value)
+        for odd, after in self.crawl.fetched(work, wanted):
+            settings = 0 if odd else CALM | NO_STORE
+            label = f"{what} ({odd})" if odd else what
+            yield label, (recovered, row, after, flags), settings, broken
+        for category in ErrorCategory:
+            settings = NO_NETWORK if category is ErrorCategory.NETWORK else 0
+            event = self.decider.error(value, category, of_item=False)
+            yield from self._failed(f"{what}: {category}", code, settings, event)
+        if self.scope.refuses_cursors and wanted.cursor is not None:
+            yield from self._cursor_refused(f"{what}: cursor refused", code)
+        if self.crawl.works[work].hidden:
+            yield "a bookmark is added", (value, row, self.crawl.arrived(work), flags), 0, ""
+
+    def _cursor_refused(self, what: str, code: Code) -> Iterator[Edge]:
+        value, row, work, flags = code
+        again = self.crawl.cursor_refused(work)
+        if again is not None:
+            yield what, (value, row, again, flags), 0, ""
+            return
+        reason = Reason.CURSOR_REFUSED
+        event = self.decider.error(value, ErrorCategory.FATAL, reason, of_item=False)
+        yield from self._failed(what, code, 0, event)
+
+    def _handle(self, code: Code, index: int) -> Iterator[Edge]:
+        value, row, work, flags = code
+        what = f"handle item {self.crawl.item(work, index)}"
+        recovered, broken = self._recovered(value)
+        yield what, (recovered, row, self.crawl.handled(work), flags), _ALWAYS, broken
+        for category in ErrorCategory:
+            event = self.decider.error(value, category, of_item=True)
+            yield from self._post_error(f"{what}: {category}", code, 0, event, index)
+
+    def _asked(self, what: str, code: Code, after: int) -> Iterator[Edge]:
+        """A question to the store."""
+        value, row, _, flags = code
+        yield what, (value, row, after, flags), _ANSWERED, ""
+        yield from self._store_failed(f"{what}: store out", code, NO_STORE)
+
+    def _recovered(self, value: int) -> tuple[int, str]:
+        """An operation succeeded: as `Steps.recovered`."""
+        session = self.decider.values[value]
+        if session.tries == 0 and session.state != State.RETRYING:
+            return value, ""
+        stepped = self.decider.step(value, Event(Trigger.RECOVERED))
+        return stepped.value, stepped.broken
+
+    def _failed(self, what: str, code: Code, settings: int, event: Event) -> Iterator[Edge]:
+        """A request raised: as `Steps.failed`."""
+        if event.trigger == Trigger.RATE_LIMITED:
+            code = (*code[:2], self.crawl.closed(code[2], event.delay_s), code[3])
+        yield from self._post(what, code, settings, event)
+
+    def _decided(self, code: Code, decided: ops.Post) -> Iterator[Edge]:
+        """The plan found that something is an event: as `Steps.decided`."""
+        value, _, work, _ = code
+        if decided.category is None:
+            event = Event(decided.trigger, reason=decided.reason)
+            yield from self._post(str(decided.trigger), code, _ALWAYS, event)
+            return
+        reason = decided.reason if decided.reason is not None else Reason.UNKNOWN
+        of_item = decided.index is not None
+        closed = None if of_item else self.crawl.closed_until(work)
+        event = self.decider.error(
+            value, decided.category, reason, of_item=of_item, reset_at=closed
+        )
+        yield from self._post_error(str(reason), code, _ALWAYS, event, decided.index)
+
+    def _post_error(
+        self, what: str, code: Code, settings: int, event: Event, index: int | None
+    ) -> Iterator[Edge]:
+        """An error (of the element at `index`, if of one) becomes an event: as `Steps._post_strategy`."""
+        is_skip = event.trigger == Trigger.ITEM_SKIPPED and index is not None
+        for label, after, when, broken in self._post(what, code, settings, event):
+            value, row, work, flags = after
+            if is_skip and index is not None and value >= 0:
+                work = self.crawl.skipped(work, index)
+            yield label, (value, row, work, flags), when, broken
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def _post(self, what: str, code: Code, settings: int, event: Event) -> Iterator[Edge]:
+        """An event, made true as its row says: as `Steps.post`."""
+        value, row, work, flags = code
+        stepped = self.decider.step(value, event)
+        match stepped.durability:
+            case Durability.RIDES:
+                after = (stepped.value, row, work, flags)
+                yield what or event.trigger, after, settings, stepped.broken
+            case Durability.AT_ONCE if self.decider.kind(value) is Kind.ENDING or flags & OUT:
+                yield from self._commit_value(what, code, settings, stepped)
+            case Durability.AT_ONCE:
+                yield from self._commit(what, code, settings, stepped)
+            case Durability.ALONE:
+                alone = self.decider.step(_known(code), event)
+                yield from self._commit_value(what, code, settings, alone)
+            case Durability.UNSAVED:
+                unsaved = self.decider.step(_known(code), event)
+                after = (unsaved.value, row, work, flags | OUT)
+                yield what or event.trigger, after, settings, unsaved.broken
+
+    def _store_failed(self, what: str, code: Code, settings: int) -> Iterator[Edge]:
+        event = Event(Trigger.STORE_FAILED, ErrorCategory.DATABASE, Reason.STORE_UNAVAILABLE)
+        return self._post(what, code, settings, event)
+
+    # -- commits ----------------------------------------------------------------------------------
+
+    def _commit(
+        self, what: str, code: Code, settings: int, stepped: Stepped | None
+    ) -> Iterator[Edge]:
+        """A step (or none) with all that is pending, in one transaction: as `Steps._commit_all`."""
+        value, _, work, flags = code
+        if flags & BEHIND:  # the row's revision tells the store that we do not know what it holds
+            yield _and(what, "lease lost"), self._gone(code), settings & _ANSWERED, ""
+            yield from self._store_failed(_and(what, "no answer"), code, settings & NO_STORE)
+            return
+        trigger = stepped.trigger if stepped is not None else None
+        new = stepped.value if stepped is not None else value
+        finishing = trigger == Trigger.FINISH
+        is_flood = stepped is not None and stepped.reason == Reason.TOO_MANY_SKIPS
+        saved = self.crawl.saved(work, finishing=finishing, marks_due=is_flood)
+        broken = self._broken_by((work, finishing, is_flood, trigger), saved, stepped)
+        yield what or "commit", (new, new, saved.known, flags), settings & _ANSWERED, broken
+        lost: Code = (value, new, saved.unknown, flags | BEHIND)
+        is_cancel = trigger == Trigger.CANCEL
+        if trigger == Trigger.STORE_FAILED:
+            yield f"{_and(what, 'no answer')}, the session breaks", self._gone(code), 0, ""
+            return
+        yield from self._no_answer(what, code, lost, settings, is_cancel=is_cancel)
+        for index in saved.refusable:
+            yield from self._item_refused(what, code, index, is_cancel=is_cancel)
+        yield _and(what, "lease lost"), self._gone(code), 0, ""
+
+    def _no_answer(
+        self, what: str, code: Code, lost: Code, settings: int, *, is_cancel: bool = False
+    ) -> Iterator[Edge]:
+        """The store was tried again in vain, or a cancel ended that; it is unknown whether the commit took place."""
+        took_place = _and(what, "answer lost (took place)")
+        yield from self._store_failed(_and(what, "no answer"), code, settings & NO_STORE)
+        yield from self._store_failed(took_place, lost, 0)
+        if not is_cancel:  # a cancel is tried once
+            yield f"{_and(what, 'no answer')}, cancel", (*code[:3], code[3] | WISH), 0, ""
+            yield f"{took_place}, cancel", (*lost[:3], lost[3] | WISH), 0, ""
+
+    def _item_refused(
+        self, what: str, code: Code, index: int, *, is_cancel: bool
+    ) -> Iterator[Edge]:
+        """The database refuses an item: as `Steps._refused`; then the interrupted step is decided afresh."""
+        label = _and(what, f"item {self.crawl.item(code[2], index)} refused")
+        reason = Reason.CONSTRAINT
+        event = self.decider.error(code[0], ErrorCategory.DATABASE, reason, of_item=True)
+        if is_cancel:
+            code = (*code[:3], code[3] | WISH)
+        yield from self._post_error(label, code, 0, event, index)
+
+    def _commit_value(
+        self, what: str, code: Code, settings: int, stepped: Stepped
+    ) -> Iterator[Edge]:
+        """State and journal alone: as `Steps._commit_value`."""
+        value, row, work, flags = code
+        new, is_final = stepped.value, self.decider.kind(stepped.value) is Kind.FINAL
+        is_ended = row >= 0 and self.decider.kind(row) is Kind.FINAL
+        is_replaced = is_ended or bool(flags & BEHIND and not flags & OUT)
+        if is_replaced:
+            yield _and(what, "lease lost"), self._gone(code), settings & _ANSWERED, ""
+        else:
+            broken = self._broken_by((work, False, False, stepped.trigger), None, stepped)
+            yield what or "commit", (new, new, work, flags), settings & _ANSWERED, broken
+        lost: Code = (value, row if is_replaced else new, work, flags | BEHIND)
+        if not is_final:
+            yield from self._no_answer(what, code, lost, settings)
+            return
+        yield _and(what, "no answer"), (new, row, work, flags), settings & NO_STORE, ""
+        yield _and(what, "answer lost (took place)"), (new, lost[1], work, flags), 0, ""
+
+    def _broken_by(
+        self, key: tuple[int, bool, bool, str | None], saved: Saved | None, stepped: Stepped | None
+    ) -> str:
+        """The invariant that a commit breaks, or the step that it makes durable."""
+        if (key, saved is None) not in self._broken:
+            effects = stepped.effects if stepped is not None else ()
+            work = self.crawl.works[key[0]]
+            if saved is None:
+                written = Written(key[3], effects, None, None, work.durable, work.durable)
+            else:
+                written = Written(
+                    key[3], effects, saved.save, work.progress, saved.before, saved.after
+                )
+            names = (i.name for i in self._invariants if i.of_commit and not i.of_commit(written))
+            self._broken[key, saved is None] = next(names, "")
+        return self._broken[key, saved is None] or (stepped.broken if stepped is not None else "")
+
+
+def _known(code: Code) -> int:
+    """The last value that the session knows to be durable.
+
+    Where that is not the row, it does not matter: see `_rows_matter`.
+    """
+    value, row, _, flags = code
+    return value if row < 0 or flags & BEHIND else row
+
+
+def _and(what: str, outcome: str) -> str:
+    return f"{what}, commit: {outcome}" if what else f"commit: {outcome}"
+
+
+def _own_events(spec: MachineSpec) -> dict[str, tuple[str, ...]]:
+    """Events that only an extended machine knows, by the states that they may come in: at any time."""
+    ours = {str(trigger) for trigger in Trigger}
+    own: dict[str, tuple[str, ...]] = {}
+    for row in spec.rows:
+        if str(row.trigger) not in ours:
+            for source in row.sources:
+                own[str(source)] = (*own.get(str(source), ()), str(row.trigger))
+    return {state: tuple(dict.fromkeys(triggers)) for state, triggers in own.items()}
+
+
+def _rows_matter(spec: MachineSpec) -> bool:
+    """Whether it matters which durable value a step that drops pending work is taken from.
+
+    It does not in a table like ours, where such a step leads to the same ending state from wherever it is allowed.
+    """
+    targets: dict[str, set[str | None]] = {}
+    for row in spec.rows:
+        if row.durability in {Durability.ALONE, Durability.UNSAVED}:
+            targets.setdefault(str(row.trigger), set()).add(row.target)
+    kinds = spec.kinds
+    return any(
+        len(reached) > 1 or None in reached or kinds[str(next(iter(reached)))] is not Kind.ENDING
+        for reached in targets.values()
+    )

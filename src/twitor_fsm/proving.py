@@ -1,0 +1,65 @@
+"""`prove`: every error sequence, on a machine of one's own.
+
+Must not know: how worlds are explored (`core.checking`), who measures time.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .core import plan as ops
+from .core.checking.deciding import Decisions
+from .core.checking.explore import MOST_WORLDS, prove_scopes
+from .core.checking.invariants import Invariant
+from .core.checking.proof import Explored, Proof
+from .core.checking.scope import SMALL, Scope
+from .core.progress import Progress, begin
+from .core.recovery import RecoveryStrategy, decide
+from .core.spec import MachineSpec
+from .core.states import DEFAULT_SPEC
+from .core.values import Facts, SessionValue, Step
+from .core.words import Trigger
+from .machine import machine_for
+
+__all__ = ["prove"]
+
+
+def prove(
+    spec: MachineSpec = DEFAULT_SPEC,
+    invariants: Iterable[Invariant] = (),
+    *,
+    scopes: Iterable[Scope] = SMALL,
+    step: Callable[[SessionValue, str, Facts], Step] | None = None,
+    plan: Callable[..., ops.Plan] = ops.plan,
+    trigger_for: Callable[..., Trigger] = ops.trigger_for,
+    decide: Callable[..., RecoveryStrategy] = decide,
+    begin: Callable[..., Progress] = begin,
+    most_worlds: int = MOST_WORLDS,
+    told: Callable[[Explored], Any] | None = None,
+) -> Proof:
+    """Explore every world that a crawl can come into, whatever fails, however often, in whatever order.
+
+    Args:
+        spec: The machine; an extended one works as it does in an engine. Events of its own may come at any time.
+        invariants: What must hold besides the invariants of every crawl.
+        scopes: The settings to explore, one after the other, up to the first violation.
+        step: In place of the machine's own step.
+        plan: In place of `core.plan.plan`, to see a fault found.
+        trigger_for: In place of `core.plan.trigger_for`.
+        decide: In place of `core.recovery.decide`: a policy of one's own.
+        begin: In place of `core.progress.begin`; it may make progress of a class of its own.
+        most_worlds: A scope that needs more counts as endless. A million worlds take about 1 GB.
+        told: Called with the result of each scope as soon as it is there.
+
+    Returns:
+        What holds, and the shortest way to what does not.
+    """
+    decisions = Decisions(
+        step=step if step is not None else machine_for(spec).step,
+        plan=plan,
+        trigger_for=trigger_for,
+        decide=decide,
+        begin=begin,
+    )
+    return prove_scopes(
+        spec, decisions, invariants, scopes=tuple(scopes), most=most_worlds, told=told
+    )
