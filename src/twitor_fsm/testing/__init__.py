@@ -1,0 +1,1 @@
+"""The test kit: what the project's own suite is made of, for embedders' suites too."""
