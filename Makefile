@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py)))
-TEST_FOLDERS := $(sort $(dir $(wildcard tests/*/*.py)))
+TEST_FOLDERS := $(wildcard tests/*.py) $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench diagrams docs clean

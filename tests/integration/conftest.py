@@ -8,10 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from scripted import VirtualClock
-
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.testing import VirtualClock
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from scripted import ScriptedSource, VirtualClock, ids, stored
+from scripted import ids, stored
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.listing import End
@@ -27,6 +27,7 @@ from twitor_fsm.events import Event, SessionEnded, Transition
 from twitor_fsm.machine import machine_for
 from twitor_fsm.report import CrawlReport, exit_code
 from twitor_fsm.sources.base import Item
+from twitor_fsm.testing import ListSource, VirtualClock
 
 
 async def steps(engine: CrawlEngine, report: CrawlReport) -> list[str]:
@@ -55,7 +56,7 @@ def balanced(report: CrawlReport) -> bool:
 async def test_everything_is_stored_and_the_same_again_finds_nothing_new(
     engine: CrawlEngine,
 ) -> None:
-    source = ScriptedSource(ids(205))
+    source = ListSource(ids(205))
 
     first = await engine.crawl(source, user_id="me")
     again = await engine.crawl(source, user_id="me")
@@ -76,7 +77,7 @@ async def test_network_failures_are_retried_after_1_2_4_8_16_seconds_and_then_ab
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
     down = {n: SourceUnavailable("no route") for n in range(3, 20)}
-    source = ScriptedSource(ids(100), script=down)  # type: ignore[arg-type]
+    source = ListSource(ids(100), script=down)  # type: ignore[arg-type]
 
     report = await engine.crawl(source, user_id="me")
 
@@ -101,7 +102,7 @@ async def test_retries_and_backoff_follow_the_settings(db: str, clock: VirtualCl
     settings = Settings(max_retries=2, initial_backoff=0.5)
     down = {n: ConnectionResetError() for n in range(1, 20)}
     async with CrawlEngine(db, settings=settings, clock=clock) as engine:
-        await engine.crawl(ScriptedSource(ids(5), script=down), user_id="me")  # type: ignore[arg-type]
+        await engine.crawl(ListSource(ids(5), script=down), user_id="me")  # type: ignore[arg-type]
 
     assert clock.sleeps == [0.5, 1.0]
 
@@ -111,7 +112,7 @@ async def test_a_success_between_failures_starts_the_ladder_anew(
 ) -> None:
     script = {n: SourceUnavailable("x") for n in (2, 3, 5)}
     report = await engine.crawl(
-        ScriptedSource(ids(60), script=script),  # type: ignore[arg-type]
+        ListSource(ids(60), script=script),  # type: ignore[arg-type]
         user_id="me",
     )
 
@@ -123,7 +124,7 @@ async def test_a_success_between_failures_starts_the_ladder_anew(
 async def test_a_rate_limit_pauses_900_seconds_when_the_service_names_no_time(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    source = ScriptedSource(ids(60), script={2: RateLimited()})
+    source = ListSource(ids(60), script={2: RateLimited()})
 
     report = await engine.crawl(source, user_id="me")
 
@@ -140,8 +141,8 @@ async def test_a_rate_limit_pauses_900_seconds_when_the_service_names_no_time(
 async def test_a_pause_is_durable_with_its_checkpoint_before_the_wait(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    clock.gate = asyncio.Event()
-    source = ScriptedSource(ids(60), script={3: RateLimited(clock.now() + 120)})
+    clock.hold()
+    source = ListSource(ids(60), script={3: RateLimited(clock.now() + 120)})
 
     handle = await engine.start(source, user_id="me")
     async for event in handle:
@@ -155,14 +156,15 @@ async def test_a_pause_is_durable_with_its_checkpoint_before_the_wait(
     assert 120 <= record.value.resume_at - clock.now() <= 125
     assert checkpoint is not None
     assert checkpoint.bookmarks_count == len(await stored(engine)) == 40
-    clock.gate.set()
+    clock.release()
     assert (await handle.wait()).completed
 
 
 async def test_without_waiting_a_pause_is_reported_and_honoured_by_the_next_run(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    source = ScriptedSource(ids(60), script={2: RateLimited(clock.now() + 120)})
+    begin = clock.now()
+    source = ListSource(ids(60), script={2: RateLimited(begin + 120)})
 
     paused = await engine.crawl(source, user_id="me", wait=False)
     still = await engine.crawl(source, user_id="me", wait=False)
@@ -175,7 +177,7 @@ async def test_without_waiting_a_pause_is_reported_and_honoured_by_the_next_run(
     done = await engine.crawl(source, user_id="me")
 
     assert done.completed
-    assert clock.sleeps == [pytest.approx(paused.resume_at - 1_700_000_000.0)]
+    assert clock.sleeps == [pytest.approx(paused.resume_at - begin)]
     assert await stored(engine) == source.ids
 
 
@@ -183,7 +185,7 @@ async def test_a_used_up_window_pauses_before_the_next_request(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
     until = clock.now() + 60
-    source = ScriptedSource(ids(60), closed_until=lambda n: until if n == 2 else None)
+    source = ListSource(ids(60), closed_until=lambda n: until if n == 2 else None)
 
     report = await engine.crawl(source, user_id="me")
 
@@ -197,7 +199,7 @@ async def test_a_used_up_window_pauses_before_the_next_request(
 async def test_a_window_used_up_by_the_last_page_is_not_waited_for(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    source = ScriptedSource(ids(60), closed_until=lambda n: clock.now() + 60 if n == 3 else None)
+    source = ListSource(ids(60), closed_until=lambda n: clock.now() + 60 if n == 3 else None)
 
     assert (await engine.crawl(source, user_id="me")).completed
     assert clock.sleeps == []
@@ -206,14 +208,14 @@ async def test_a_window_used_up_by_the_last_page_is_not_waited_for(
 async def test_another_session_of_the_account_honours_the_closed_window(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    clock.gate = asyncio.Event()
-    first = ScriptedSource(ids(60), script={1: RateLimited(clock.now() + 300)})
+    clock.hold()
+    first = ListSource(ids(60), script={1: RateLimited(clock.now() + 300)})
     handle = await engine.start(first, user_id="me")
     async for event in handle:
         if isinstance(event, Transition):
             break
-    clock.gate = None
-    other = ScriptedSource(ids(10), name="x-likes")
+    clock.release()
+    other = ListSource(ids(10), name="x-likes")
 
     await engine.crawl(other, user_id="me")
 
@@ -225,7 +227,7 @@ async def test_another_session_of_the_account_honours_the_closed_window(
 async def test_auth_aborts_at_once_and_writes_no_checkpoint(engine: CrawlEngine) -> None:
     async def handler(item: Item, fence: int) -> None: ...
 
-    source = ScriptedSource(ids(60), script={2: AuthenticationFailed("the token is refused")})
+    source = ListSource(ids(60), script={2: AuthenticationFailed("the token is refused")})
 
     report = await engine.crawl(source, user_id="me", handler=handler)
 
@@ -248,7 +250,7 @@ async def test_auth_in_a_handler_drops_the_buffer_and_the_items_come_again(
         if len(handled) == 15:
             raise AuthenticationFailed("refused by the app's service")
 
-    source = ScriptedSource(ids(20))
+    source = ListSource(ids(20))
     report = await engine.crawl(source, user_id="me", handler=handler)
 
     assert report.counters.stored == 10
@@ -268,7 +270,7 @@ async def test_an_invalid_item_is_skipped_kept_and_tried_again_on_request(
     engine: CrawlEngine,
 ) -> None:
     keys = ids(30)
-    source = ScriptedSource(keys, bad={keys[3], keys[25]})
+    source = ListSource(keys, bad={keys[3], keys[25]})
 
     report = await engine.crawl(source, user_id="me")
 
@@ -298,7 +300,7 @@ async def test_a_run_of_skips_is_fatal_and_its_items_are_tried_again(
         if broken:
             raise InvalidItem("the handler has a bug")
 
-    source = ScriptedSource(ids(100))
+    source = ListSource(ids(100))
     async with CrawlEngine(db, settings=Settings(max_skips_in_a_row=12), clock=clock) as engine:
         report = await engine.crawl(source, user_id="me", handler=handler)
 
@@ -316,7 +318,7 @@ async def test_a_run_of_skips_is_fatal_and_its_items_are_tried_again(
 
 async def test_skips_with_successes_between_are_no_run(db: str, clock: VirtualClock) -> None:
     keys = ids(60)
-    source = ScriptedSource(keys, bad=set(keys[::2]))
+    source = ListSource(keys, bad=set(keys[::2]))
     async with CrawlEngine(db, settings=Settings(max_skips_in_a_row=3), clock=clock) as engine:
         report = await engine.crawl(source, user_id="me")
 
@@ -331,7 +333,7 @@ async def test_an_item_that_the_handlers_database_refuses_is_skipped(engine: Cra
         if item.key == keys[4]:
             raise sqlite3.IntegrityError("UNIQUE constraint failed: notes.id")
 
-    report = await engine.crawl(ScriptedSource(keys), user_id="me", handler=handler)
+    report = await engine.crawl(ListSource(keys), user_id="me", handler=handler)
 
     assert report.completed
     assert report.counters.errors == {"DATABASE": 1}
@@ -347,7 +349,7 @@ async def test_an_unknown_exception_is_fatal_and_skips_nothing(engine: CrawlEngi
         if handled == 14:
             raise KeyError("a bug of the app")
 
-    source = ScriptedSource(ids(40))
+    source = ListSource(ids(40))
     report = await engine.crawl(source, user_id="me", handler=handler)
 
     assert (report.state, report.category, exit_code(report)) == (
@@ -367,7 +369,7 @@ async def test_memory_and_billing_are_fatal_with_a_checkpoint(engine: CrawlEngin
         (OSError(28, "No space left on device"), Reason.DISK_FULL),
         (BillingRefused("credits are used up"), Reason.BILLING),
     ):
-        source = ScriptedSource(ids(60), name=f"x-{reason}", script={2: error})
+        source = ListSource(ids(60), name=f"x-{reason}", script={2: error})
         report = await engine.crawl(source, user_id="me")
 
         assert (report.state, report.reason) == (State.SHUT_DOWN, reason)
@@ -379,8 +381,8 @@ async def test_memory_and_billing_are_fatal_with_a_checkpoint(engine: CrawlEngin
 
 
 async def test_cancel_ends_a_pause_at_once(engine: CrawlEngine, clock: VirtualClock) -> None:
-    clock.gate = asyncio.Event()
-    handle = await engine.start(ScriptedSource(ids(60), script={2: RateLimited()}), user_id="me")
+    clock.hold()
+    handle = await engine.start(ListSource(ids(60), script={2: RateLimited()}), user_id="me")
     async for event in handle:
         if isinstance(event, Transition):
             break
@@ -398,8 +400,8 @@ async def test_cancel_ends_a_pause_at_once(engine: CrawlEngine, clock: VirtualCl
         "cancel:shutting_down",
         "cleaned_up:shut_down",
     ]
-    clock.gate = None
-    assert (await engine.crawl(ScriptedSource(ids(60)), user_id="me")).completed
+    clock.release()
+    assert (await engine.crawl(ListSource(ids(60)), user_id="me")).completed
 
 
 async def test_a_cancel_while_a_handler_works_saves_what_was_handled_before(
@@ -414,7 +416,7 @@ async def test_a_cancel_while_a_handler_works_saves_what_was_handled_before(
 
     keys = ids(40)
     async with CrawlEngine(db, settings=Settings(cancel_grace_s=0.02), clock=clock) as engine:
-        handle = await engine.start(ScriptedSource(keys), user_id="me", handler=handler)
+        handle = await engine.start(ListSource(keys), user_id="me", handler=handler)
         await reached.wait()
         handle.cancel()
         report = await handle.wait()
@@ -430,7 +432,7 @@ async def test_a_cancelled_task_ends_the_session_and_then_raises(engine: CrawlEn
         if number == 3:
             reached.set()
 
-    class Hanging(ScriptedSource):
+    class Hanging(ListSource):
         async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Any:
             page = await super().fetch(user_id, cursor, page_size)
             if self.requests == 3:
@@ -453,15 +455,13 @@ async def test_a_cancelled_task_ends_the_session_and_then_raises(engine: CrawlEn
 async def test_cancel_by_session_id_from_another_engine_is_heard_with_the_next_sign_of_life(
     db: str, clock: VirtualClock
 ) -> None:
-    clock.gate = asyncio.Event()
+    clock.hold()
     settings = Settings(lease_s=1.0)
     async with (
         CrawlEngine(db, settings=settings, clock=clock) as engine,
         CrawlEngine(db, settings=settings, clock=clock) as other,
     ):
-        handle = await engine.start(
-            ScriptedSource(ids(60), script={2: RateLimited()}), user_id="me"
-        )
+        handle = await engine.start(ListSource(ids(60), script={2: RateLimited()}), user_id="me")
         async for event in handle:
             if isinstance(event, Transition):
                 break
@@ -476,7 +476,7 @@ async def test_cancel_by_session_id_from_another_engine_is_heard_with_the_next_s
 async def test_cancel_of_a_session_that_nobody_runs_ends_it_here(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    source = ScriptedSource(ids(60), script={2: RateLimited(clock.now() + 100)})
+    source = ListSource(ids(60), script={2: RateLimited(clock.now() + 100)})
     paused = await engine.crawl(source, user_id="me", wait=False)
 
     record = await engine.cancel(paused.session_id)
@@ -493,24 +493,24 @@ async def test_cancel_of_a_session_that_nobody_runs_ends_it_here(
 async def test_a_second_crawl_of_the_same_source_is_refused_while_one_runs(
     engine: CrawlEngine, db: str, clock: VirtualClock
 ) -> None:
-    clock.gate = asyncio.Event()
-    handle = await engine.start(ScriptedSource(ids(60), script={2: RateLimited()}), user_id="me")
+    clock.hold()
+    handle = await engine.start(ListSource(ids(60), script={2: RateLimited()}), user_id="me")
     async for event in handle:
         if isinstance(event, Transition):
             break
 
     with pytest.raises(CrawlOwned, match="already running"):
-        await engine.crawl(ScriptedSource(ids(60)), user_id="me")
+        await engine.crawl(ListSource(ids(60)), user_id="me")
     async with CrawlEngine(db, settings=Settings(), clock=clock) as other:
         with pytest.raises(CrawlOwned):
-            await other.crawl(ScriptedSource(ids(60)), user_id="me")
+            await other.crawl(ListSource(ids(60)), user_id="me")
 
     handle.cancel()
     await handle.wait()
 
 
 async def test_max_items_is_a_resumable_stop(engine: CrawlEngine) -> None:
-    source = ScriptedSource(ids(60))
+    source = ListSource(ids(60))
 
     report = await engine.crawl(source, user_id="me", max_items=25)
 
@@ -521,7 +521,7 @@ async def test_max_items_is_a_resumable_stop(engine: CrawlEngine) -> None:
 
 
 async def test_the_same_max_items_again_goes_on(engine: CrawlEngine) -> None:
-    source = ScriptedSource(ids(60), size=50)
+    source = ListSource(ids(60), size=50)
     for count in (7, 14, 21):
         report = await engine.crawl(source, user_id="me", max_items=7)
         assert report.reason == Reason.MAX_ITEMS
@@ -533,7 +533,7 @@ async def test_a_user_id_that_is_none_is_refused_and_nothing_is_started(
     engine: CrawlEngine, user_id: Any
 ) -> None:
     with pytest.raises(ConfigurationError, match="Nothing was started"):
-        await engine.crawl(ScriptedSource(ids(5)), user_id=user_id)
+        await engine.crawl(ListSource(ids(5)), user_id=user_id)
     assert await engine.sessions() == []
 
 
@@ -546,7 +546,7 @@ async def test_a_handler_that_is_no_coroutine_function_is_told_so(engine: CrawlE
     def handler(item: Item, fence: int) -> None: ...
 
     report = await engine.crawl(
-        ScriptedSource(ids(3)),
+        ListSource(ids(3)),
         user_id="me",
         handler=handler,  # type: ignore[arg-type]
     )
@@ -567,7 +567,7 @@ async def test_cleanups_run_all_whatever_one_of_them_does(db: str, clock: Virtua
     async def last() -> None:
         ran.append("last")
 
-    source = ScriptedSource(ids(5), script={1: AuthenticationFailed("no")})
+    source = ListSource(ids(5), script={1: AuthenticationFailed("no")})
     async with CrawlEngine(db, settings=Settings(cleanup_timeout_s=0.02), clock=clock) as engine:
         report = await engine.crawl(source, user_id="me", cleanup=[first(), hangs, last])
 
@@ -580,7 +580,7 @@ async def test_cleanups_do_not_run_on_completed(engine: CrawlEngine) -> None:
     async def never() -> None:
         raise AssertionError
 
-    report = await engine.crawl(ScriptedSource(ids(5)), user_id="me", cleanup=[never(), never])
+    report = await engine.crawl(ListSource(ids(5)), user_id="me", cleanup=[never(), never])
 
     assert report.completed
     assert report.cleanup_errors == ()
@@ -593,14 +593,14 @@ async def test_an_observer_that_raises_stops_nothing(
         raise RuntimeError("no")
 
     with caplog.at_level(logging.ERROR):
-        report = await engine.crawl(ScriptedSource(ids(45)), user_id="me", observers=[observer])
+        report = await engine.crawl(ListSource(ids(45)), user_id="me", observers=[observer])
 
     assert report.completed
     assert len([r for r in caplog.records if "observer" in r.message]) == 1
 
 
 async def test_every_reader_sees_all_events_and_the_end(engine: CrawlEngine) -> None:
-    handle = await engine.start(ScriptedSource(ids(45)), user_id="me")
+    handle = await engine.start(ListSource(ids(45)), user_id="me")
     seen = await asyncio.gather(_all(handle), _all(handle))
 
     assert seen[0] == seen[1]
@@ -615,7 +615,7 @@ async def test_what_a_handler_returns_is_stored_with_its_item(engine: CrawlEngin
     async def handler(item: Item, fence: int) -> dict[str, Any]:
         return {"length": len(item.text or ""), "fence": fence}
 
-    await engine.crawl(ScriptedSource(ids(3)), user_id="me", handler=handler)
+    await engine.crawl(ListSource(ids(3)), user_id="me", handler=handler)
 
     results = [bookmark.result async for bookmark in engine.bookmarks("me")]
     assert results[0] == '{"length":12,"fence":1}'
@@ -625,7 +625,7 @@ async def test_a_handler_that_returns_nonsense_is_fatal(engine: CrawlEngine) -> 
     async def handler(item: Item, fence: int) -> object:
         return object()
 
-    report = await engine.crawl(ScriptedSource(ids(3)), user_id="me", handler=handler)
+    report = await engine.crawl(ListSource(ids(3)), user_id="me", handler=handler)
 
     assert report.category is ErrorCategory.FATAL
     assert "JSON" in report.message
@@ -641,7 +641,7 @@ async def test_a_handlers_rate_limit_repeats_its_item_and_closes_nothing(
         if len(seen) == 3:
             raise RateLimited(clock.now() + 30)
 
-    source = ScriptedSource(ids(25))
+    source = ListSource(ids(25))
     report = await engine.crawl(source, user_id="me", handler=handler)
 
     assert report.completed
@@ -651,7 +651,7 @@ async def test_a_handlers_rate_limit_repeats_its_item_and_closes_nothing(
 
 
 async def test_a_refused_cursor_walks_from_the_top_once(engine: CrawlEngine) -> None:
-    source = ScriptedSource(ids(60), script={3: CursorRefused("the cursor is unknown")})
+    source = ListSource(ids(60), script={3: CursorRefused("the cursor is unknown")})
 
     report = await engine.crawl(source, user_id="me")
 
@@ -663,7 +663,7 @@ async def test_a_refused_cursor_walks_from_the_top_once(engine: CrawlEngine) -> 
 async def test_a_cursor_refused_twice_without_a_new_item_is_fatal(engine: CrawlEngine) -> None:
     script = {2: CursorRefused("unknown"), 4: CursorRefused("unknown")}
     report = await engine.crawl(
-        ScriptedSource(ids(60), script=script),  # type: ignore[arg-type]
+        ListSource(ids(60), script=script),  # type: ignore[arg-type]
         user_id="me",
     )
 
@@ -671,7 +671,7 @@ async def test_a_cursor_refused_twice_without_a_new_item_is_fatal(engine: CrawlE
 
 
 async def test_an_unverified_end_is_asked_for_again(engine: CrawlEngine) -> None:
-    source = ScriptedSource(ids(50), end=End.UNVERIFIED)
+    source = ListSource(ids(50), end=End.UNVERIFIED)
 
     report = await engine.crawl(source, user_id="me")
 
@@ -682,7 +682,7 @@ async def test_an_unverified_end_is_asked_for_again(engine: CrawlEngine) -> None
 async def test_a_source_that_returns_nonsense_never_completes_a_crawl(
     engine: CrawlEngine,
 ) -> None:
-    class Nonsense(ScriptedSource):
+    class Nonsense(ListSource):
         async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Any:
             return []
 
@@ -698,7 +698,7 @@ async def test_a_handler_that_raises_a_base_exception_is_fatal_and_contained(
     async def handler(item: Item, fence: int) -> None:
         raise error
 
-    report = await engine.crawl(ScriptedSource(ids(3)), user_id="me", handler=handler)
+    report = await engine.crawl(ListSource(ids(3)), user_id="me", handler=handler)
 
     assert report.category is ErrorCategory.FATAL
 
@@ -713,7 +713,7 @@ async def test_a_handler_over_its_time_is_a_network_failure(db: str, clock: Virt
             await asyncio.Event().wait()
 
     async with CrawlEngine(db, settings=Settings(handler_timeout_s=0.02), clock=clock) as engine:
-        report = await engine.crawl(ScriptedSource(ids(3)), user_id="me", handler=handler)
+        report = await engine.crawl(ListSource(ids(3)), user_id="me", handler=handler)
 
     assert report.completed
     assert report.counters.errors == {"NETWORK": 1}
@@ -727,7 +727,7 @@ async def test_records_carry_session_user_and_operation(
     script = {2: SourceUnavailable("x"), 3: RateLimited()}
     with caplog.at_level(logging.DEBUG, logger="twitor_fsm"):
         report = await engine.crawl(
-            ScriptedSource(keys, script=script, bad={keys[2]}),  # type: ignore[arg-type]
+            ListSource(keys, script=script, bad={keys[2]}),  # type: ignore[arg-type]
             user_id="me",
         )
 

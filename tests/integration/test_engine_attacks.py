@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import ScriptedSource, VirtualClock, ids, stored
+from scripted import ids, stored
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
@@ -24,6 +24,7 @@ from twitor_fsm.ownership import LIVE_RUNS
 from twitor_fsm.report import exit_code
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
+from twitor_fsm.testing import ListSource, VirtualClock
 
 
 class LossyStore(SqlStore):
@@ -62,7 +63,7 @@ async def test_a_commit_whose_answer_is_lost_is_never_repeated_and_none_is_skipp
     fates = {2: "applied, unheard", 5: "lost", 7: "applied, unheard", 9: "lost"}
     store = LossyStore(db, lambda number, _: fates.get(number, ""))
     async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
-        report = await engine.crawl(ScriptedSource(ids(200)), user_id="me")
+        report = await engine.crawl(ListSource(ids(200)), user_id="me")
 
         assert report.completed
         assert report.bookmarks_count == report.counters.stored == 200
@@ -74,7 +75,7 @@ async def test_a_final_commit_whose_answer_is_lost_is_found_out(
 ) -> None:
     store = LossyStore(db, lambda _, batch: "applied, unheard" if batch.final else "")
     async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
-        report = await engine.crawl(ScriptedSource(ids(30)), user_id="me")
+        report = await engine.crawl(ListSource(ids(30)), user_id="me")
 
     assert (report.state, report.lost, report.durable) == (State.COMPLETED, False, True)
 
@@ -84,14 +85,14 @@ async def test_an_unforeseen_store_error_ends_the_session_with_a_report(
 ) -> None:
     store = LossyStore(db, lambda number, _: "broken" if number == 2 else "")
     async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
-        report = await engine.crawl(ScriptedSource(ids(60)), user_id="me")
+        report = await engine.crawl(ListSource(ids(60)), user_id="me")
         assert (report.category, report.durable) == (ErrorCategory.DATABASE, False)
-        assert (await engine.crawl(ScriptedSource(ids(60)), user_id="me")).completed
+        assert (await engine.crawl(ListSource(ids(60)), user_id="me")).completed
         assert sorted(await stored(engine)) == sorted(ids(60))
 
 
 async def test_an_item_that_was_broken_once_is_stored_when_it_is_whole(engine: CrawlEngine) -> None:
-    source = ScriptedSource(ids(10), bad={ids(10)[3]})
+    source = ListSource(ids(10), bad={ids(10)[3]})
     await engine.crawl(source, user_id="me")
     source.bad = set()
 
@@ -104,7 +105,7 @@ async def test_an_item_that_was_broken_once_is_stored_when_it_is_whole(engine: C
 
 async def test_old_skips_that_fail_again_do_not_block_a_crawl(db: str, clock: VirtualClock) -> None:
     keys = ids(40)
-    source = ScriptedSource(keys, bad=set(keys[::2]))
+    source = ListSource(keys, bad=set(keys[::2]))
     async with CrawlEngine(db, settings=Settings(max_skips_in_a_row=5), clock=clock) as engine:
         await engine.crawl(source, user_id="me")
         assert await engine.retry_skipped("me") == 20
@@ -121,7 +122,7 @@ async def test_a_pause_written_by_a_clock_that_was_a_year_ahead_is_not_waited_ou
 ) -> None:
     right = clock.time
     clock.time += 365 * 86_400
-    source = ScriptedSource(ids(40), script={2: RateLimited()})
+    source = ListSource(ids(40), script={2: RateLimited()})
     await engine.crawl(source, user_id="me", wait=False)
     clock.time = right
 
@@ -144,7 +145,7 @@ async def test_a_cancel_while_a_paused_session_is_left_is_heard(
         return await commit(batch)
 
     monkeypatch.setattr(store, "commit", cancelling)
-    source = ScriptedSource(ids(40), script={2: RateLimited()})
+    source = ListSource(ids(40), script={2: RateLimited()})
     handles.append(await engine.start(source, user_id="me", wait=False))
 
     report = await handles[0].wait()
@@ -155,7 +156,7 @@ async def test_a_cancel_while_a_paused_session_is_left_is_heard(
 async def test_closing_right_after_a_start_ends_the_session_first(db: str) -> None:
     engine = CrawlEngine(db, settings=Settings())
     await engine.open()
-    handle = await engine.start(ScriptedSource(ids(40)), user_id="me")
+    handle = await engine.start(ListSource(ids(40)), user_id="me")
     await engine.close()
 
     assert (await handle.wait()).reason == Reason.STOPPED_BY_USER
@@ -168,7 +169,7 @@ async def test_closing_does_not_wait_for_what_a_caller_does_afterwards(db: str) 
     crawled, never = asyncio.Event(), asyncio.Event()
 
     async def worker() -> None:
-        await engine.crawl(ScriptedSource(ids(40)), user_id="me")
+        await engine.crawl(ListSource(ids(40)), user_id="me")
         crawled.set()
         await never.wait()
 
@@ -180,14 +181,14 @@ async def test_closing_does_not_wait_for_what_a_caller_does_afterwards(db: str) 
 
 
 async def test_a_source_is_closed_when_its_last_crawl_has_ended(engine: CrawlEngine) -> None:
-    source = ScriptedSource(ids(5))
+    source = ListSource(ids(5))
     await engine.crawl(source, user_id="me")
 
     assert source.closed
 
 
 async def test_a_finish_cannot_be_posted_from_outside(engine: CrawlEngine) -> None:
-    handle = await engine.start(ScriptedSource(ids(40)), user_id="me")
+    handle = await engine.start(ListSource(ids(40)), user_id="me")
     with pytest.raises(ConfigurationError, match="the session itself"):
         handle.post(Trigger.FINISH)
     assert (await handle.wait()).completed
@@ -213,7 +214,7 @@ async def test_a_policy_that_aborts_on_a_bad_item_is_obeyed(db: str, clock: Virt
 
     keys = ids(10)
     async with CrawlEngine(db, settings=Settings(), clock=clock, policy=strict) as engine:
-        report = await engine.crawl(ScriptedSource(keys, bad={keys[4]}), user_id="me")
+        report = await engine.crawl(ListSource(keys, bad={keys[4]}), user_id="me")
         assert (report.state, exit_code(report)) == (State.SHUT_DOWN, 13)
         assert await stored(engine) == keys[:4]
 
@@ -225,9 +226,7 @@ async def test_a_policy_that_raises_ends_the_session_with_a_report(
         raise KeyError("no")
 
     async with CrawlEngine(db, settings=Settings(), clock=clock, policy=broken) as engine:
-        report = await engine.crawl(
-            ScriptedSource(ids(40), script={2: RateLimited()}), user_id="me"
-        )
+        report = await engine.crawl(ListSource(ids(40), script={2: RateLimited()}), user_id="me")
         assert (report.state, report.reason) == (State.SHUT_DOWN, Reason.BUG)
         assert await stored(engine) == ids(40)[:20]
 
@@ -237,9 +236,7 @@ async def test_an_observer_that_raises_a_cancellation_stops_nothing(engine: Craw
         if not isinstance(event, SessionEnded):
             raise asyncio.CancelledError
 
-    assert (
-        await engine.crawl(ScriptedSource(ids(40)), user_id="me", observers=[observer])
-    ).completed
+    assert (await engine.crawl(ListSource(ids(40)), user_id="me", observers=[observer])).completed
 
 
 async def test_cleanups_of_a_crawl_that_is_refused_are_not_left_unawaited(
@@ -249,7 +246,7 @@ async def test_cleanups_of_a_crawl_that_is_refused_are_not_left_unawaited(
         raise AssertionError
 
     with pytest.raises(ConfigurationError):
-        await engine.crawl(ScriptedSource(ids(4)), user_id="", cleanup=[cleanup()])
+        await engine.crawl(ListSource(ids(4)), user_id="", cleanup=[cleanup()])
 
 
 async def test_a_store_that_fails_at_a_cancel_is_the_cause(db: str, clock: VirtualClock) -> None:
@@ -257,7 +254,7 @@ async def test_a_store_that_fails_at_a_cancel_is_the_cause(db: str, clock: Virtu
         return "broken" if batch.value.state == State.SHUTTING_DOWN else ""
 
     async with CrawlEngine(LossyStore(db, fate), settings=Settings(), clock=clock) as engine:
-        report = await engine.crawl(ScriptedSource(ids(40)), user_id="me", max_items=5)
+        report = await engine.crawl(ListSource(ids(40)), user_id="me", max_items=5)
 
     assert (report.category, report.durable, exit_code(report)) == (
         ErrorCategory.DATABASE,

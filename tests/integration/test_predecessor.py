@@ -50,7 +50,7 @@ from typing import Any
 
 import attrs
 import pytest
-from scripted import ScriptedSource, VirtualClock, ids, stored
+from scripted import ids, stored
 
 from twitor_fsm import events
 from twitor_fsm.config import Settings
@@ -72,11 +72,12 @@ from twitor_fsm.sources.base import End, Item
 from twitor_fsm.sources.x_api import XBookmarks
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
+from twitor_fsm.testing import ListSource, VirtualClock
 
 
 async def paused(engine: CrawlEngine, **options: Any) -> Any:
     """A session that waits in a rate-limit pause (the clock's gate must be set)."""
-    source = ScriptedSource(ids(60), script={2: RateLimited()})
+    source = ListSource(ids(60), script={2: RateLimited()})
     handle = await engine.start(source, user_id="me", **options)
     async for event in handle:
         if isinstance(event, Transition):
@@ -91,7 +92,7 @@ async def test_a2_every_message_of_a_crawl_is_plain_json_under_its_documented_na
     script: dict[int, BaseException] = {2: SourceUnavailable("x"), 4: RateLimited()}
     keys = ids(60)
     report = await engine.crawl(
-        ScriptedSource(keys, script=script, bad={keys[3]}), user_id="me", observers=[seen.append]
+        ListSource(keys, script=script, bad={keys[3]}), user_id="me", observers=[seen.append]
     )
 
     kinds = {
@@ -114,7 +115,7 @@ async def test_a3_an_observer_that_raises_at_any_event_loses_no_item_and_no_othe
         raise ZeroDivisionError
 
     report = await engine.crawl(
-        ScriptedSource(ids(45)), user_id="me", observers=[raising, heard.append]
+        ListSource(ids(45)), user_id="me", observers=[raising, heard.append]
     )
 
     assert report.completed
@@ -149,7 +150,7 @@ async def test_a6_an_answer_of_an_unexpected_shape_never_completes_a_crawl(
 
 async def test_b2_a_resume_at_998_fetches_1009_too(engine: CrawlEngine) -> None:
     keys = ["1009", "99", "998", "1010", "9", "10000000000000000000", "97", "1", "10", *ids(40)]
-    source = ScriptedSource(keys, size=3)
+    source = ListSource(keys, size=3)
     await engine.crawl(source, user_id="me", max_items=3)
     report = await engine.crawl(source, user_id="me")
 
@@ -159,9 +160,9 @@ async def test_b2_a_resume_at_998_fetches_1009_too(engine: CrawlEngine) -> None:
 
 async def test_b3_an_old_post_bookmarked_last_stops_nothing(engine: CrawlEngine) -> None:
     keys = ids(60)
-    await engine.crawl(ScriptedSource(keys), user_id="me")
+    await engine.crawl(ListSource(keys), user_id="me")
     fresh = [str(10**18 + n) for n in range(30)]
-    source = ScriptedSource(["20", keys[50], *fresh, *keys[:50], *keys[51:]])
+    source = ListSource(["20", keys[50], *fresh, *keys[:50], *keys[51:]])
     report = await engine.crawl(source, user_id="me")
 
     assert report.completed
@@ -180,7 +181,7 @@ async def test_b5_an_outage_of_the_apps_sink_is_never_completed_with_silent_skip
         if broken:
             raise sqlite3.OperationalError("no such table: notes")
 
-    source = ScriptedSource(ids(80))
+    source = ListSource(ids(80))
     async with CrawlEngine(db, settings=Settings(max_skips_in_a_row=10), clock=clock) as engine:
         report = await engine.crawl(source, user_id="me", handler=handler)
         assert not report.completed
@@ -222,9 +223,7 @@ async def test_b6_every_checkpoint_names_only_what_is_durable(db: str, clock: Vi
             raise
 
     async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
-        await engine.crawl(
-            ScriptedSource(ids(45)), user_id="me", handler=handler, observers=[checked]
-        )
+        await engine.crawl(ListSource(ids(45)), user_id="me", handler=handler, observers=[checked])
     assert failures == []
     assert seen == [10, 20, 30, 40, 45]
 
@@ -242,7 +241,7 @@ async def test_b7_two_crawls_of_one_user_keep_checkpoints_of_their_own_that_neve
         return observer
 
     keys = ids(120)
-    first, second = ScriptedSource(keys[:100], name="x"), ScriptedSource(keys[20:], name="likes")
+    first, second = ListSource(keys[:100], name="x"), ListSource(keys[20:], name="likes")
     reports = await asyncio.gather(
         *(engine.crawl(s, user_id="me", observers=[watch(s.name)]) for s in (first, second))
     )
@@ -259,9 +258,7 @@ async def test_b7_two_crawls_of_one_user_keep_checkpoints_of_their_own_that_neve
 async def test_b8_the_count_is_that_of_the_crawl_whatever_ended_its_sessions(
     engine: CrawlEngine,
 ) -> None:
-    source = ScriptedSource(
-        ids(150), script={4: BillingRefused("no"), 6: AuthenticationFailed("no")}
-    )
+    source = ListSource(ids(150), script={4: BillingRefused("no"), 6: AuthenticationFailed("no")})
     counts: list[int] = []
     for options in ({"max_items": 33}, {}, {}, {}):
         report = await engine.crawl(source, user_id="me", **options)  # type: ignore[arg-type]
@@ -277,7 +274,7 @@ async def test_b8_the_count_is_that_of_the_crawl_whatever_ended_its_sessions(
 
 async def test_b9_skipped_items_move_the_checkpoint_and_are_counted(engine: CrawlEngine) -> None:
     keys = ids(60)
-    source = ScriptedSource(keys, bad={keys[19], keys[20], keys[39]})
+    source = ListSource(keys, bad={keys[19], keys[20], keys[39]})
     report = await engine.crawl(source, user_id="me", max_items=40)
     counts = report.counters
 
@@ -303,7 +300,7 @@ async def test_b10_a_second_cancel_at_any_moment_loses_no_checkpoint(
             reached.set()
         await asyncio.sleep(0)
 
-    source = ScriptedSource(ids(100))
+    source = ListSource(ids(100))
     task = asyncio.create_task(engine.crawl(source, user_id="me", handler=handler))
     await reached.wait()
     task.cancel()
@@ -342,7 +339,7 @@ async def test_c4_no_network_while_asking_who_the_user_is_is_no_auth_error(
 async def test_c5_a_broken_connection_is_tried_again_by_the_whole_engine(
     error: BaseException, engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    report = await engine.crawl(ScriptedSource(ids(45), script={2: error}), user_id="me")
+    report = await engine.crawl(ListSource(ids(45), script={2: error}), user_id="me")
 
     assert report.completed
     assert clock.sleeps == [1.0]
@@ -355,7 +352,7 @@ async def test_c6_a_programming_error_in_a_handler_skips_nothing(
     async def handler(item: Item, fence: int) -> None:
         raise error
 
-    report = await engine.crawl(ScriptedSource(ids(45)), user_id="me", handler=handler)
+    report = await engine.crawl(ListSource(ids(45)), user_id="me", handler=handler)
 
     assert report.category is ErrorCategory.FATAL
     assert report.counters.skipped == 0
@@ -396,7 +393,7 @@ async def test_c8_a_session_is_stopped_through_the_store_by_an_engine_that_never
         if len(handled) == 5:
             await wished.wait()
 
-    handle = await engine.start(ScriptedSource(ids(60)), user_id="me", handler=handler)
+    handle = await engine.start(ListSource(ids(60)), user_id="me", handler=handler)
     async with CrawlEngine(db, settings=Settings(), clock=VirtualClock()) as other:
         await other.cancel(handle.session_id)
     wished.set()
@@ -409,7 +406,7 @@ async def test_c8_a_session_is_stopped_through_the_store_by_an_engine_that_never
 async def test_c9_of_two_starts_at_once_one_runs_and_the_other_changes_nothing(
     db: str, clock: VirtualClock
 ) -> None:
-    sources = [ScriptedSource(ids(60)) for _ in range(4)]
+    sources = [ListSource(ids(60)) for _ in range(4)]
     async with (
         CrawlEngine(db, settings=Settings(), clock=clock) as one,
         CrawlEngine(db, settings=Settings(), clock=clock) as two,
@@ -439,7 +436,7 @@ async def test_c10_reading_and_other_crawls_on_one_engine_do_not_disturb_each_ot
             await stored(engine)
             await engine.sessions()
 
-    crawls = [engine.crawl(ScriptedSource(ids(100)), user_id=f"user{n}") for n in range(5)]
+    crawls = [engine.crawl(ListSource(ids(100)), user_id=f"user{n}") for n in range(5)]
     *reports, _, _ = await asyncio.gather(*crawls, look(), look())
 
     assert all(report is not None and report.completed for report in reports)
@@ -457,7 +454,7 @@ async def test_c11_a_cleanup_cannot_replace_a_cancellation(engine: CrawlEngine) 
         raise AttributeError("close")
 
     task = asyncio.create_task(
-        engine.crawl(ScriptedSource(ids(60)), user_id="me", handler=handler, cleanup=[cleanup])
+        engine.crawl(ListSource(ids(60)), user_id="me", handler=handler, cleanup=[cleanup])
     )
     await reached.wait()
     task.cancel()
@@ -476,7 +473,7 @@ async def test_c12_one_fatal_error_writes_one_checkpoint(db: str, clock: Virtual
             written.append(f"{batch.value.state}{'+checkpoint' if batch.mark else ''}")
             return await super().commit(batch)
 
-    source = ScriptedSource(ids(60), script={2: BillingRefused("no")})
+    source = ListSource(ids(60), script={2: BillingRefused("no")})
     async with CrawlEngine(Counting(db), settings=Settings(), clock=clock) as engine:
         await engine.crawl(source, user_id="me")
 
@@ -486,7 +483,7 @@ async def test_c12_one_fatal_error_writes_one_checkpoint(db: str, clock: Virtual
 async def test_c14_a_reader_that_leaves_takes_nothing_from_the_others(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
-    clock.gate = asyncio.Event()
+    clock.hold()
     handle = await paused(engine)
 
     async def leaves() -> int:
@@ -499,7 +496,7 @@ async def test_c14_a_reader_that_leaves_takes_nothing_from_the_others(
 
     staying = asyncio.create_task(stays())
     assert await leaves() == 1
-    clock.gate.set()
+    clock.release()
     await handle.wait()
     late = await stays()  # what came before is replayed, the end is always delivered
 
@@ -510,7 +507,7 @@ async def test_c14_a_reader_that_leaves_takes_nothing_from_the_others(
 async def test_c18_what_is_unknown_is_none_and_asking_costs_no_request(
     engine: CrawlEngine,
 ) -> None:
-    source = ScriptedSource(ids(25), price_usd=None)
+    source = ListSource(ids(25), price_usd=None)
     assert await engine.checkpoints("me").get_checkpoint() is None
     assert await engine.sessions() == []
     report = await engine.crawl(source, user_id="me")
@@ -528,7 +525,7 @@ async def test_a6_completed_implies_that_the_source_said_so(
     end: End, engine: CrawlEngine, tmp_path: Path
 ) -> None:
     """An empty account is complete only after the source named its end, and a doubtful end is asked for again."""
-    source = ScriptedSource([], end=end)
+    source = ListSource([], end=end)
     report = await engine.crawl(source, user_id="me")
 
     assert report.completed

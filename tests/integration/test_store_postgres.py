@@ -19,12 +19,12 @@ def server() -> Any:
 
 
 @pytest.fixture
-async def place(server: Any) -> AsyncIterator[Place]:
+async def place(server: Any) -> AsyncIterator[Place[SqlStore]]:
     async with AsyncExitStack() as closing:
         yield postgres_place(server, closing)
 
 
-async def test_a_lost_connection_is_opened_anew(place: Place, server: Any) -> None:
+async def test_a_lost_connection_is_opened_anew(place: Place[SqlStore], server: Any) -> None:
     store = await place.store()
     claimed = await claim(store)
     name = store.engine.url.database
@@ -35,7 +35,7 @@ async def test_a_lost_connection_is_opened_anew(place: Place, server: Any) -> No
     assert await store.count_bookmarks() == 1
 
 
-async def test_a_connection_lost_in_a_transaction_writes_nothing(place: Place) -> None:
+async def test_a_connection_lost_in_a_transaction_writes_nothing(place: Place[SqlStore]) -> None:
     store = await place.store()
     claimed = await claim(store)
 
@@ -50,7 +50,7 @@ async def test_a_connection_lost_in_a_transaction_writes_nothing(place: Place) -
     assert await store.session("s1") == claimed.session
 
 
-async def test_a_read_only_database_is_told(place: Place, server: Any) -> None:
+async def test_a_read_only_database_is_told(place: Place[SqlStore], server: Any) -> None:
     store = await place.store()
     claimed = await claim(store)
     name = store.engine.url.database
@@ -66,7 +66,7 @@ async def test_a_read_only_database_is_told(place: Place, server: Any) -> None:
     await store.commit(batch(claimed))
 
 
-async def test_a_lock_that_is_not_to_be_had_is_worth_another_try(place: Place) -> None:
+async def test_a_lock_that_is_not_to_be_had_is_worth_another_try(place: Place[SqlStore]) -> None:
     store, other = await place.store(), await place.store()
     claimed = await claim(store)
     name = store.engine.url.database
@@ -90,7 +90,7 @@ async def test_a_server_that_is_not_there_is_worth_another_try() -> None:
     assert (raised.value.reason, raised.value.retryable) == (Reason.STORE_UNAVAILABLE, True)
 
 
-async def test_a_database_that_is_not_there_is_not(place: Place) -> None:
+async def test_a_database_that_is_not_there_is_not(place: Place[SqlStore]) -> None:
     url = place.make().engine.url.set(database="no_such_database")
     with pytest.raises(StoreUnavailable) as raised:
         await SqlStore(url).open()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
-from scripted import ScriptedSource, VirtualClock, ids, stored
+from scripted import ids, stored
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.states import DEFAULT_SPEC, Kind, SessionValue
@@ -26,6 +26,7 @@ from twitor_fsm.errors import (
 )
 from twitor_fsm.machine import machine_for
 from twitor_fsm.sources.base import Item
+from twitor_fsm.testing import ListSource, VirtualClock
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
     "NETWORK": lambda: SourceUnavailable("down"),
@@ -63,7 +64,7 @@ def test_whatever_fails_every_item_is_stored_once_or_recorded_as_skipped(
     async def story(folder: str) -> None:
         keys = ids(COUNT)
         script: dict[int, BaseException] = {n: ERRORS[kind]() for n, kind in fetches.items()}
-        source = ScriptedSource(keys, script=script, bad={keys[n] for n in bad})
+        source = ListSource(keys, script=script, bad={keys[n] for n in bad})
         calls = 0
 
         async def handler(item: Item, fence: int) -> None:

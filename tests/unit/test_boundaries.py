@@ -257,6 +257,19 @@ def pickle_importers(found: list[Module]) -> list[str]:
     ]
 
 
+def kit_importers(found: list[Module]) -> list[str]:
+    """The test kit is built on the engine, and nothing of the engine on the kit. The command that shows a simulation
+    loads it when it is asked to."""
+    return [
+        f"{module.path}:{one.line} imports {one.name}"
+        for module in found
+        for one in module.imports()
+        if one.name.startswith(f"{PACKAGE}.testing")
+        and not module.path.startswith("testing/")
+        and module.path != "cli/verbs/verify.py"
+    ]
+
+
 RULES: Final = [
     impure_core,
     clock_readers,
@@ -265,6 +278,7 @@ RULES: Final = [
     http_importers,
     sql_importers,
     pickle_importers,
+    kit_importers,
 ]
 
 
@@ -302,6 +316,9 @@ def test_the_package_keeps_the_rule(rule: Callable[[list[Module]], list[str]]) -
         (http_importers, "sources/files.py", "from httpx import AsyncClient"),
         (sql_importers, "session.py", "from sqlalchemy.ext.asyncio import AsyncEngine"),
         (sql_importers, "engine.py", "import sqlalchemy"),
+        (kit_importers, "engine.py", "from .testing import VirtualClock"),
+        (kit_importers, "engine.py", "from twitor_fsm.testing.clock import VirtualClock"),
+        (kit_importers, "cli/app.py", "from ..testing.simulation import trace"),
         (pickle_importers, "queue_manager.py", "import pickle"),
         (pickle_importers, "queue_manager.py", "from pickle import loads"),
         (

@@ -1,1 +1,59 @@
-"""The test kit: what the project's own suite is made of, for embedders' suites too."""
+"""The public test kit: try any sequence of errors on a source, handler or store of your own (docs/testing.md).
+
+Needs `pip install "twitor-fsm[testing]"`. Nothing of the engine imports it. Names load lazily, so that a part can be
+used without what another needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .clock import VirtualClock
+    from .conformance import assert_conforms
+    from .crash_points import crash_points
+    from .faults import Faults, faulty_handler
+    from .mishaps import Mishap, Plan
+    from .sources import FaultySource, ListSource
+    from .stores import FaultyStore, MemoryStore
+    from .trial import Trial, assert_survives
+
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "clock": ("VirtualClock",),
+    "conformance": ("assert_conforms",),
+    "crash_points": ("crash_points",),
+    "faults": ("Faults", "faulty_handler"),
+    "mishaps": ("Mishap", "Plan"),
+    "sources": ("FaultySource", "ListSource"),
+    "stores": ("FaultyStore", "MemoryStore"),
+    "trial": ("Trial", "assert_survives"),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Faults",
+    "FaultySource",
+    "FaultyStore",
+    "ListSource",
+    "MemoryStore",
+    "Mishap",
+    "Plan",
+    "Trial",
+    "VirtualClock",
+    "assert_conforms",
+    "assert_survives",
+    "crash_points",
+    "faulty_handler",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Contract suites: what a source, a handler and a store promise, as tests to subclass."""

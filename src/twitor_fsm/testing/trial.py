@@ -1,0 +1,377 @@
+"""One crawl tried under a plan: runs it as often as it takes, over deaths and cancels, and checks all that must hold.
+
+    assert_survives(Plan("page 2: NETWORK, DEATH"), MySource(), handler=my_handler)
+
+Must not know: how plans are drawn.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Self
+
+from ..config import Settings
+from ..core.records import CrawlKey
+from ..core.recovery import Policy
+from ..core.states import DEFAULT_SPEC, MachineSpec, State
+from ..engine import CrawlEngine, CrawlHandle
+from ..report import CrawlReport
+from ..sources.base import End, Item, Source
+from ..storage.base import Batch, Store
+from .clock import VirtualClock
+from .conformance import assert_conforms
+from .faults import Faults, faulty_handler
+from .invariants import Durable, Listing, of_journal, of_transaction
+from .mishaps import Plan
+from .sources import FaultySource
+from .stores import FaultyStore, MemoryStore
+
+__all__ = ["Trial", "assert_survives", "read_listing"]
+
+Handler = Callable[[Item, int], Awaitable[Any]]
+
+MAX_PAGES: Final = 10_000
+"""A listing is read before the trial to know the truth; one without an end would be read for ever."""
+
+
+class Trial:
+    """A crawl of one user and one source, its database, its clock, and the faults that it meets.
+
+    Every `run` is one life of the process, from a start to an end, a death included, and is checked when it is over.
+
+    Attributes:
+        faults: The plan as it happens.
+        clock: Virtual time.
+        store: Where the rows are; real, and without faults for whoever asks it directly.
+        listing: What the source holds.
+        durable: What was committed so far.
+        problems: What was found wrong; `check` raises it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan | None = None,
+        *,
+        handler: Handler | None = None,
+        store: Store | None = None,
+        clock: VirtualClock | None = None,
+        settings: Settings | None = None,
+        user_id: str = "me",
+        listing: Listing | None = None,
+        spec: MachineSpec = DEFAULT_SPEC,
+        **engine_options: Any,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            source: The source to try; it must say the same every time it is asked.
+            plan: What goes wrong.
+            handler: The app's handler; every call may meet what the plan says of its item.
+            store: An open store, which stays open; None makes a `MemoryStore` of the trial's own.
+            clock: None makes one.
+            settings: None takes the defaults, whatever the environment says.
+            user_id: Whose crawl it is.
+            listing: What the source holds; None reads it from top to end first.
+            spec: The machine.
+            **engine_options: Further arguments of `CrawlEngine`.
+        """
+        self.clock: Final = clock if clock is not None else VirtualClock()
+        self.faults: Final = Faults(plan, self.clock)
+        self.durable = Durable()
+        self.problems: list[str] = []
+        self.store: Store = store if store is not None else MemoryStore()
+        self.listing: Listing = listing if listing is not None else Listing((), {})
+        self.handle: CrawlHandle | None = None
+        self._plan = plan if plan is not None else Plan()
+        self._source = source
+        self._handler = handler
+        self._user_id = user_id
+        self._owns_store = store is None
+        self._reads_listing = listing is None
+        self._settings = settings if settings is not None else Settings()
+        self._spec = spec
+        self._engine_options = engine_options
+        self._handled: set[str] = set()
+        self._after_cancel: int | None = None
+        self._cleaned = 0
+        self._sessions: set[str] = set()
+        self._skips_told: set[str] = set()
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._owns_store:
+            await self.store.open()
+        if self._reads_listing:
+            self.listing = await read_listing(self._source, self._user_id)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._owns_store:
+            await self.store.close()
+
+    @property
+    def crawl_key(self) -> CrawlKey:
+        """The crawl's name in the database."""
+        return CrawlKey(self._user_id, self._source.name)
+
+    async def run(self, **options: Any) -> CrawlReport:
+        """One life of the process: a session until it ends, or until the process dies; then checked.
+
+        Args:
+            **options: As for `CrawlEngine.crawl` (`wait`, `max_items`, ...).
+
+        Raises:
+            AssertionError: Something that must hold does not; the message says what, and under which plan.
+        """
+        async with self.engine() as engine:
+            await self.start(engine, **options)
+            report = await self.end()
+        await self.check(report)
+        return report
+
+    def engine(self) -> CrawlEngine:
+        """An engine as a new process has it, with the faulty store."""
+        self.faults.revive()
+        faulty = FaultyStore(
+            self.store,
+            self.faults,
+            clock=self.clock,
+            number_of=self.listing.number_of if self._handler is None else None,
+        )
+        faulty.before_commit = self._look_at
+        return CrawlEngine(
+            faulty,
+            settings=self._settings,
+            clock=self.clock,
+            spec=self._spec,
+            **self._engine_options,
+        )
+
+    async def start(self, engine: CrawlEngine, **options: Any) -> CrawlHandle:
+        """Start a session on this engine, in the background."""
+        source = FaultySource(
+            self._source,
+            self.faults,
+            clock=self.clock,
+            number_of=self.listing.number_of if self._handler is None else None,
+        )
+        handler = self._handler
+        if handler is not None:
+            handler = faulty_handler(self._watched(handler), self.faults, self.listing.number_of)
+        self._handled.clear()
+        self._after_cancel = None
+        self.faults.on_cancel = self.cancel
+        self.faults.on_attempt = self._count_after_cancel
+        self._cleaned = 0
+        options.setdefault("cleanup", [self._clean])
+        self.handle = await engine.start(source, user_id=self._user_id, handler=handler, **options)
+        self._sessions.add(self.handle.session_id)
+        return self.handle
+
+    async def end(self) -> CrawlReport:
+        """Wait until the session that was started has ended, one way or another."""
+        if self.handle is None:
+            raise AssertionError("no session was started")
+        report = await self.handle.wait()
+        self.handle = None
+        return report
+
+    async def _clean(self) -> None:
+        self._cleaned += 1
+
+    def cancel(self) -> None:
+        """Cancel the session that runs, as its user would."""
+        if self.handle is not None:
+            self.handle.cancel()
+            self._after_cancel = self._after_cancel or 0
+
+    async def finish(self, *, runs: int | None = None) -> CrawlReport:
+        """Run again and again until the crawl is complete, then check that nothing is missing.
+
+        Args:
+            runs: How many lives it may take; the default is one more than there are mishaps, and one for what they
+                leave behind.
+        """
+        most = runs if runs is not None else len(self._plan) + 2
+        for _ in range(most):
+            report = await self.run()
+            if report.completed:
+                await self.check_complete()
+                return report
+        raise self._failed([f"the crawl is not complete after {most} runs: {report.message}"])
+
+    # -- what is watched while it runs ------------------------------------------------------------
+
+    async def _look_at(self, batch: Batch) -> None:
+        """A transaction is about to be written."""
+        self.problems += of_transaction(batch, self.durable, self.listing, self._handled)
+        self.durable.apply(batch)
+        self._skips_told |= {
+            str(row.facts["item"])
+            for row in batch.journal
+            if row.trigger == "item_skipped" and not row.absorbed and "item" in row.facts
+        }
+
+    def _watched(self, handler: Handler) -> Handler:
+        async def handle(item: Item, fence: int) -> Any:
+            waiting = self._handled - self.durable.stored - self.durable.skipped
+            if len(waiting) >= self._settings.checkpoint_every:
+                self.problems.append(f"{len(waiting)} items are handled and not durable")
+            if item.key in self.durable.stored:
+                self.problems.append(f"item {item.key} is stored and was handled again")
+            result = await handler(item, fence)
+            self._handled.add(item.key)
+            return result
+
+        return handle
+
+    def _count_after_cancel(self, place: str) -> None:
+        """After a cancel no work begins any more, but for a request that was on its way already."""
+        if self._after_cancel is None or place.startswith(("commit", "lookup")):
+            return
+        self._after_cancel += 1
+        if self._after_cancel > 1:
+            self.problems.append(f"{place} was attempted after a cancel")
+
+    # -- what is checked when it is over ----------------------------------------------------------
+
+    async def check(self, report: CrawlReport | None = None) -> None:
+        """Check journals and rows. Raises `AssertionError` with all that is wrong."""
+        problems = self.problems
+        if report is not None and not self.faults.is_dead:
+            problems += self._of_report(report)
+        for session_id in sorted(self._sessions):
+            problems += await self._of_session(session_id)
+        self._sessions -= self.durable.ended  # which nothing can change any more
+        problems += await self._of_rows()
+        if problems:
+            raise self._failed(problems)
+
+    def _of_report(self, report: CrawlReport) -> list[str]:
+        counts = report.counters
+        problems = []
+        if counts.seen != counts.stored + counts.already_known + counts.skipped:
+            problems.append(f"the report's counts do not add up: {counts}")
+        if self._after_cancel is not None and report.state == "paused_rate_limit":
+            problems.append("a cancelled session is paused instead of ended")
+        if report.lost:
+            problems.append("the session counts as lost, and nobody else has it")
+        if self._cleaned != (report.state in {State.ABORTED, State.SHUT_DOWN}):
+            problems.append(
+                f"cleanup ran {self._cleaned} times in a session that is {report.state}"
+            )
+        return problems
+
+    async def _of_session(self, session_id: str) -> list[str]:
+        record, rows = await self.store.session(session_id), await self.store.journal(session_id)
+        try:
+            value = assert_conforms(rows, self._spec)
+        except AssertionError as exc:
+            return [str(exc)]
+        settings, has_policy = self._settings, "policy" in self._engine_options
+        policy = None if has_policy else Policy(settings.max_retries, settings.initial_backoff)
+        problems = list(of_journal(rows, policy))
+        if (value.state, value.tries, value.seq) != (
+            record.value.state,
+            record.value.tries,
+            record.value.seq,
+        ):
+            problems.append(f"the journal leads to {value}, the session's row says {record.value}")
+        if (record.ended_at is not None) != (session_id in self.durable.ended):
+            problems.append(f"session {session_id} has an end in its row and none in its journal")
+        return problems
+
+    async def _of_rows(self) -> list[str]:
+        stored = [b.id async for b in self.store.bookmarks(self._user_id)]
+        skipped = {row.skip.key for row in await self.store.skipped(user_id=self._user_id)}
+        saved = await self.store.checkpoint(self.crawl_key)
+        problems = [f"item {key} is stored twice" for key in stored if stored.count(key) > 1]
+        if set(stored) != self.durable.stored:
+            odd = sorted(set(stored) ^ self.durable.stored)
+            problems.append(f"items {odd[:5]} are stored and were not committed, or the reverse")
+        lost = sorted(self._skips_told - skipped - set(stored))
+        if lost:
+            problems.append(f"items {lost[:5]} were skipped and are not recorded")
+        if saved is not None and saved.bookmarks_count != len(stored):
+            problems.append(
+                f"the checkpoint counts {saved.bookmarks_count} items, {len(stored)} are stored"
+            )
+        if saved is not None and saved.mark.under_way:
+            above = self.listing.above.get(saved.cursor, frozenset())
+            ahead = sorted(above - set(stored) - skipped)
+            if ahead:
+                problems.append(f"the saved checkpoint is ahead: items {ahead[:5]} are missing")
+        return problems
+
+    async def check_complete(self) -> None:
+        """Check that every item of the listing is stored or recorded as skipped, and none is both."""
+        stored = {b.id async for b in self.store.bookmarks(self._user_id)}
+        skipped = {row.skip.key for row in await self.store.skipped(user_id=self._user_id)}
+        problems = []
+        missing = [key for key in self.listing.keys if key not in stored | skipped]
+        if missing:
+            problems.append(f"items {missing[:5]} are neither stored nor recorded as skipped")
+        if stored & skipped:
+            problems.append(f"items {sorted(stored & skipped)[:5]} are stored and skipped at once")
+        if problems:
+            raise self._failed(problems)
+
+    def _failed(self, problems: Sequence[str]) -> AssertionError:
+        lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(problems))
+        met = "; ".join(self.faults.met) or "nothing went wrong"
+        return AssertionError(f"under {self._plan!r}:\n{lines}\n  met so far: {met}")
+
+
+async def read_listing(source: Source, user_id: str) -> Listing:
+    """Walk a source from top to end, to know what a crawl has to bring."""
+    keys: dict[str, None] = {}
+    above: dict[str | None, frozenset[str]] = {None: frozenset()}
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page = await source.fetch(user_id, cursor, None)
+        keys |= dict.fromkeys(item.key for item in page.items)
+        if page.end is not End.MORE:
+            await source.aclose()
+            return Listing(tuple(keys), above)
+        cursor = page.next_cursor
+        above[cursor] = frozenset(keys)
+    raise AssertionError(f"the source has no end: {MAX_PAGES} pages were read")
+
+
+def assert_survives(
+    plan: Plan, source: Source, *, handler: Handler | None = None, **options: Any
+) -> None:
+    """Crawl a source under a plan until the crawl is complete, and check everything on the way.
+
+    Args:
+        plan: What goes wrong.
+        source: The source; not used by anybody else meanwhile.
+        handler: The app's handler.
+        **options: Further arguments of `Trial`.
+
+    Raises:
+        AssertionError: Something was lost, doubled, or did not end as it should; the message names the plan.
+    """
+
+    async def story() -> None:
+        async with Trial(source, plan, handler=handler, **options) as trial:
+            await trial.finish()
+
+    run_alone(story())
+
+
+def run_alone(story: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on a loop of its own; a task that it leaves behind is an error.
+
+    Raises:
+        AssertionError: Tasks are left; names them.
+    """
+
+    async def guarded() -> None:
+        await story
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            raise AssertionError(f"tasks were left running: {sorted(t.get_name() for t in left)}")
+
+    asyncio.run(guarded())
