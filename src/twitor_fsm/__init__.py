@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         endings,
     )
     from .core.taxonomy import ErrorAction, ErrorCategory, Reason
+    from .diagrams import render, render_session
     from .engine import CrawlEngine, CrawlHandle, CrawlOptions
     from .error_handler import ErrorContext, ErrorHandler
     from .errors import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         IllegalStep,
         InvalidItem,
         ItemsRefused,
+        JournalRefused,
         LeaseLost,
         RateLimited,
         RequestRefused,
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
         TwitorError,
         UnreadableFile,
     )
+    from .journal import read_journal, write_journal
     from .machine import Machine, machine_for, step
+    from .replaying import Replayed, replay
     from .report import CrawlReport, exit_code
     from .sources.base import End, InvalidRaw, Item, ItemKind, Page, Source, Usage
     from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
@@ -90,6 +94,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "endings",
     ),
     "core.taxonomy": ("ErrorAction", "ErrorCategory", "Reason"),
+    "diagrams": ("render", "render_session"),
     "engine": ("CrawlEngine", "CrawlHandle", "CrawlOptions"),
     "error_handler": ("ErrorContext", "ErrorHandler"),
     "errors": (
@@ -102,6 +107,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "IllegalStep",
         "InvalidItem",
         "ItemsRefused",
+        "JournalRefused",
         "LeaseLost",
         "RateLimited",
         "RequestRefused",
@@ -116,7 +122,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TwitorError",
         "UnreadableFile",
     ),
+    "journal": ("read_journal", "write_journal"),
     "machine": ("Machine", "machine_for", "step"),
+    "replaying": ("Replayed", "replay"),
     "report": ("CrawlReport", "exit_code"),
     "sources.base": ("End", "InvalidRaw", "Item", "ItemKind", "Page", "Source", "Usage"),
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
@@ -162,6 +170,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "ItemsRefused",
+    "JournalRefused",
     "JournalRow",
     "Kind",
     "LeaseLost",
@@ -172,6 +181,7 @@ __all__ = [
     "RateLimited",
     "Reason",
     "RecoveryStrategy",
+    "Replayed",
     "RequestRefused",
     "Row",
     "SchemaMismatch",
@@ -202,7 +212,12 @@ __all__ = [
     "exit_code",
     "get_settings",
     "machine_for",
+    "read_journal",
+    "render",
+    "render_session",
+    "replay",
     "step",
+    "write_journal",
 ]
 
 
