@@ -1,22 +1,27 @@
-"""Draws this folder's files from the table, and the README's copy of the machine."""
+"""Draws this folder's files from the table."""
 
-import re
 from pathlib import Path
 
-from twitor_fsm.diagrams import mermaid
+from twitor_fsm.diagrams import render
 
 HERE = Path(__file__).parent
+MACHINE = "The state machine of a crawl session"
+
+
+def drawn() -> dict[str, bytes]:
+    """Every generated file of this folder, by name."""
+    return {
+        "machine.mmd": render(title=MACHINE).encode(),
+        "machine.dot": render(format="dot", title=MACHINE).encode(),
+        "machine.svg": render(format="svg").encode(),
+        "machine.png": render(format="png"),
+    }
 
 
 def main() -> None:
-    """Write `machine.mmd` and the README's diagram."""
-    drawn = mermaid()
-    (HERE / "machine.mmd").write_text(drawn)
-    readme = HERE.parent / "README.md"
-    text = readme.read_text()
-    readme.write_text(
-        re.sub(r"```mermaid\n.*?```", lambda _: f"```mermaid\n{drawn}```", text, flags=re.DOTALL)
-    )
+    """Write them."""
+    for name, content in drawn().items():
+        (HERE / name).write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         endings,
     )
     from .core.taxonomy import ErrorAction, ErrorCategory, Reason
+    from .diagrams import render, render_session
     from .engine import CrawlEngine, CrawlHandle, CrawlOptions
     from .error_handler import ErrorContext, ErrorHandler
     from .errors import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         IllegalStep,
         InvalidItem,
         ItemsRefused,
+        JournalRefused,
         LeaseLost,
         RateLimited,
         RequestRefused,
@@ -61,8 +63,10 @@ if TYPE_CHECKING:
         TwitorError,
         UnreadableFile,
     )
+    from .journal import read_journal, write_journal
     from .machine import Machine, machine_for, step
     from .proving import prove
+    from .replaying import Replayed, replay
     from .report import CrawlReport, exit_code
     from .sources.base import End, InvalidRaw, Item, ItemKind, Page, Source, Usage
     from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
@@ -99,6 +103,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "endings",
     ),
     "core.taxonomy": ("ErrorAction", "ErrorCategory", "Reason"),
+    "diagrams": ("render", "render_session"),
     "engine": ("CrawlEngine", "CrawlHandle", "CrawlOptions"),
     "error_handler": ("ErrorContext", "ErrorHandler"),
     "errors": (
@@ -111,6 +116,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "IllegalStep",
         "InvalidItem",
         "ItemsRefused",
+        "JournalRefused",
         "LeaseLost",
         "RateLimited",
         "RequestRefused",
@@ -125,8 +131,10 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TwitorError",
         "UnreadableFile",
     ),
+    "journal": ("read_journal", "write_journal"),
     "machine": ("Machine", "machine_for", "step"),
     "proving": ("prove",),
+    "replaying": ("Replayed", "replay"),
     "report": ("CrawlReport", "exit_code"),
     "sources.base": ("End", "InvalidRaw", "Item", "ItemKind", "Page", "Source", "Usage"),
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
@@ -173,6 +181,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "ItemsRefused",
+    "JournalRefused",
     "JournalRow",
     "Kind",
     "LeaseLost",
@@ -184,6 +193,7 @@ __all__ = [
     "RateLimited",
     "Reason",
     "RecoveryStrategy",
+    "Replayed",
     "RequestRefused",
     "Row",
     "SchemaMismatch",
@@ -217,7 +227,12 @@ __all__ = [
     "get_settings",
     "machine_for",
     "prove",
+    "read_journal",
+    "render",
+    "render_session",
+    "replay",
     "step",
+    "write_journal",
 ]
 
 

@@ -125,6 +125,7 @@ _OWN: Final[Mapping[str, Rule]] = {
     "ConfigurationError": _own(FATAL, Reason.CONFIGURATION),
     "SpecError": _own(FATAL, Reason.CONFIGURATION),
     "IllegalStep": _own(FATAL, Reason.BUG),
+    "JournalRefused": _own(FATAL, Reason.SOURCE_UNREADABLE),
     "CredentialsMissing": _own(AUTH, Reason.TOKEN_MISSING),
     "AuthenticationFailed": _own(AUTH),
     "RateLimited": _own(RATE_LIMIT),

@@ -4,6 +4,7 @@
     ├── ConfigurationError        a setting, argument or missing extra; nothing was started
     ├── SpecError                 a machine's table is wrong; names the row
     ├── IllegalStep               the table has no row for this event in this state
+    ├── JournalRefused            a journal is damaged, or its machine does not allow what it says
     ├── SourceError               a source could not give a page or an item
     │   ├── CredentialsMissing    no token for this user
     │   ├── AuthenticationFailed  the service refuses the token
@@ -42,6 +43,7 @@ __all__ = [
     "IllegalStep",
     "InvalidItem",
     "ItemsRefused",
+    "JournalRefused",
     "LeaseLost",
     "RateLimited",
     "RequestRefused",
@@ -79,6 +81,25 @@ class IllegalStep(TwitorError):
 
     def __str__(self) -> str:
         return f"trigger {self.trigger!r} is not allowed in state {self.state!r}; the session was left as it was"
+
+
+@attrs.define(eq=False)
+class JournalRefused(TwitorError):
+    """A journal is damaged, or is not what its machine does; it was only read.
+
+    Attributes:
+        position: Which row it is, from 1.
+        seq: The row's own number; None if it could not be read.
+        why: What is wrong with it.
+    """
+
+    position: int
+    seq: int | None
+    why: str
+
+    def __str__(self) -> str:
+        name = f"row {self.position}" + (f" (step {self.seq})" if self.seq is not None else "")
+        return f"the journal is refused at its {name}: {self.why}; what stands before was read and is right"
 
 
 class SourceError(TwitorError):

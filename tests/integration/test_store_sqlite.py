@@ -34,6 +34,7 @@ from twitor_fsm.core.taxonomy import Reason
 from twitor_fsm.errors import ConfigurationError, CrawlOwned, LeaseLost, StoreUnavailable
 from twitor_fsm.storage import writer
 from twitor_fsm.storage.base import NewItem
+from twitor_fsm.storage.driver import Driver
 from twitor_fsm.storage.sqlite import SqliteFile
 from twitor_fsm.storage.store import SqlStore
 
@@ -314,8 +315,8 @@ class TestFailures:
         claimed = await claim(store)
         real = writer.commit
 
-        def torn(connection: sa.Connection, items: Any) -> None:
-            real(connection, items)
+        def torn(driver: Driver, items: Any) -> None:
+            real(driver, items)
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorname = "SQLITE_IOERR_WRITE"
             raise error

@@ -600,6 +600,7 @@ OWN: list[tuple[own.TwitorError, Expected]] = [
     (own.ConfigurationError("x"), (FATAL, Reason.CONFIGURATION)),
     (own.SpecError("x"), (FATAL, Reason.CONFIGURATION)),
     (own.IllegalStep("running", "resume"), (FATAL, Reason.BUG)),
+    (own.JournalRefused(3, 3, "x"), (FATAL, Reason.SOURCE_UNREADABLE)),
     (own.SourceError("x"), (FATAL, Reason.UNKNOWN)),
     (own.CredentialsMissing("x"), (AUTH, Reason.TOKEN_MISSING)),
     (own.AuthenticationFailed("x"), (AUTH, Reason.TOKEN_REFUSED)),

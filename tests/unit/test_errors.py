@@ -19,6 +19,8 @@ ONE_OF_EACH: list[TwitorError] = [
     errors.ConfigurationError("PORT is 'x'"),
     errors.SpecError("row 3"),
     errors.IllegalStep("running", "resume"),
+    errors.JournalRefused(3, 3, "it begins elsewhere"),
+    errors.JournalRefused(1, None, "it is no JSON"),
     errors.SourceError("gone"),
     errors.CredentialsMissing("no token for me"),
     errors.AuthenticationFailed("the token is refused"),

