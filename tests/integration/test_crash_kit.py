@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import ScriptedSource, VirtualClock, ids
+from scripted import ids
 
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.sources.base import Item
 from twitor_fsm.storage import writer
 from twitor_fsm.storage.rows import mark_text
+from twitor_fsm.testing import ListSource, VirtualClock
 from twitor_fsm.testing.crash_points import crash_points
 
 KEYS = ids(10)
@@ -23,7 +24,7 @@ async def crawl(folder: Path, handler: Callable[[Item, int], Any] | None = None)
     async with CrawlEngine(
         str(folder / "b.db"), settings=Settings(), clock=VirtualClock()
     ) as engine:
-        await engine.crawl(ScriptedSource(KEYS, size=5), user_id="me", handler=handler)
+        await engine.crawl(ListSource(KEYS, size=5), user_id="me", handler=handler)
 
 
 def test_a_sound_crawl_survives_every_kill_and_the_report_says_how_many(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ async def does_not_complete(folder: Path) -> None:
     async with CrawlEngine(
         str(folder / "b.db"), settings=Settings(), clock=VirtualClock()
     ) as engine:
-        await engine.crawl(ScriptedSource(KEYS, size=5), user_id="me", max_items=3)
+        await engine.crawl(ListSource(KEYS, size=5), user_id="me", max_items=3)
 
 
 @pytest.mark.parametrize(
