@@ -13,6 +13,7 @@ from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.sources.base import Item
 from twitor_fsm.storage import writer
+from twitor_fsm.storage.driver import Driver
 from twitor_fsm.storage.rows import mark_text
 from twitor_fsm.testing import ListSource, VirtualClock
 from twitor_fsm.testing.crash_points import crash_points
@@ -47,7 +48,7 @@ def test_a_checkpoint_that_is_committed_before_its_items_is_caught(
     write_items = writer._write_items
 
     def checkpoint_first(
-        connection: Any, do: Any, batch: Any, crawl_id: int, **options: Any
+        driver: Driver, do: Any, batch: Any, crawl_id: int, **options: Any
     ) -> None:
         if batch.mark is not None:
             values = {
@@ -57,10 +58,10 @@ def test_a_checkpoint_that_is_committed_before_its_items_is_caught(
                 "new_mark": mark_text(batch.mark),
                 "new_last_crawled_at": batch.now,
             }
-            do.update_crawl.run(connection, values)
-            connection.connection.driver_connection.commit()
-            connection.connection.driver_connection.execute("BEGIN IMMEDIATE")
-        write_items(connection, do, batch, crawl_id, **options)
+            do.update_crawl.run(driver, values)
+            driver.execute("COMMIT", ())
+            driver.execute("BEGIN IMMEDIATE", ())
+        write_items(driver, do, batch, crawl_id, **options)
 
     monkeypatch.setattr(writer, "_write_items", checkpoint_first)
 
