@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import aclosing
 from typing import Final, NoReturn, Self, cast
+from urllib.parse import quote, urlencode
 
 import attrs
 import httpx
@@ -143,7 +144,10 @@ class XBookmarks:
             raise ConfigurationError(
                 "request_timeout_s, deadline_s and max_page_bytes must be above 0"
             )
-        self._parameters: Final = parameters(self._expand, Vocabulary(vocabulary))
+        asked = parameters(self._expand, Vocabulary(vocabulary))
+        self._query: Final = urlencode(
+            asked
+        )  # once: httpx would quote its 800 characters twice for each page
         self._clock: Final[Clock] = clock if clock is not None else SystemClock()
         self._timeout: Final = httpx.Timeout(request_timeout_s)
         self._deadline_s: Final = deadline_s
@@ -202,9 +206,9 @@ class XBookmarks:
                 CursorRefused("the page token kept is none that X gives; no request was made")
             )
         size = self._page_size if page_size is None else min(max(page_size, 1), _MAX_RESULTS)
-        query = {**self._parameters, "max_results": str(size)}
+        query = f"{self._query}&max_results={size}"
         if cursor is not None:
-            query["pagination_token"] = cursor
+            query += f"&pagination_token={quote(cursor, safe='')}"
         try:
             answer, made = await self._ask(
                 user_id, f"/2/users/{account}/bookmarks", query, cursor_sent=cursor is not None
@@ -230,7 +234,7 @@ class XBookmarks:
         return decode_element(raw)
 
     async def _me(self) -> tuple[str, int]:
-        answer, made = await self._ask(_OWN, "/2/users/me", {}, cursor_sent=False)
+        answer, made = await self._ask(_OWN, "/2/users/me", "", cursor_sent=False)
         try:
             found = msgspec.json.decode(answer.body, type=_MeAnswer).data.id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -257,7 +261,7 @@ class XBookmarks:
     # -- requests ---------------------------------------------------------------------------------
 
     async def _ask(
-        self, user_id: str, path: str, query: dict[str, str], *, cursor_sent: bool
+        self, user_id: str, path: str, query: str, *, cursor_sent: bool
     ) -> tuple[_Answer, int]:
         """An answer 200 and the requests made for it; anything else is raised.
 
@@ -299,14 +303,13 @@ class XBookmarks:
                 f"({type(exc).__name__}). Get a new one and run again. {HOW_TO_GET_A_TOKEN}"
             ) from exc
 
-    async def _send(self, path: str, query: dict[str, str], token: Secret) -> _Answer:
+    async def _send(self, path: str, query: str, token: Secret) -> _Answer:
         """One request, whole answer; never follows a redirect."""
         if self._client is None:
             self._client = httpx.AsyncClient()
         request = self._client.build_request(
             "GET",
-            self._base_url + path,
-            params=query,
+            f"{self._base_url}{path}?{query}" if query else self._base_url + path,
             headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
             timeout=self._timeout,
         )
