@@ -68,6 +68,7 @@ class SmallCrawl:
 
     database: Path
     handler: Callable[..., Any] | None = None
+    observer: Callable[[Event], None] = lambda _: None
     events: list[Event] = attrs.field(factory=list)
     phases: list[int] = attrs.field(factory=list)
     """How many statements had been made when the session started, and when it ended."""
@@ -87,6 +88,7 @@ class SmallCrawl:
 
         def observe(event: Event) -> None:
             self.events.append(event)
+            self.observer(event)
             if isinstance(event, (SessionStarted, SessionEnded)):
                 self.phases.append(len(faults.calls))
 
