@@ -214,12 +214,25 @@ class Ledger:
             try:
                 return await _shielded(self._store.commit(batch))
             except StoreUnavailable as exc:
-                if exc.retryable and await self._is_written():
+                if await self._took_place(exc):
                     return None
                 in_doubt = False
                 raise
 
         return await self._tried(attempt, tries)
+
+    async def _took_place(self, error: StoreUnavailable) -> bool:
+        """Whether a commit that raised took place all the same. Raises `StoreUnavailable` as `_is_written`.
+
+        A disk may fail after it has written: a store that is out for good is asked too, and if it cannot tell, its
+        error stands.
+        """
+        try:
+            return await self._is_written()
+        except StoreUnavailable:
+            if error.retryable:
+                raise
+            return False
 
     async def _is_written(self) -> bool:
         """Whether the commit whose answer was lost took place. Raises `StoreUnavailable` while nobody can tell."""

@@ -3,8 +3,9 @@
 import asyncio
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from twitor_fsm.simulator import Fault, FaultKind
 from twitor_fsm.sources.base import Item
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
+from twitor_fsm.testing.tapping import Call, tapped
 
 COUNT = 200
 LADDER = [5.0 * share / 40 for share in (1, 3, 9, 27)]
@@ -101,23 +103,28 @@ class Breaking(HookedStore):
         self.attempts: list[str] = []
         self._when = when
         self._how = how
-        assert self._thread is not None
-        perform = self._thread._perform
+        self._tap = ExitStack()
 
-        def broken(transaction: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.outage.injected:
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorname = "SQLITE_IOERR_WRITE"
-                raise error
-            if self.pragma is not None:
-                assert self._thread is not None
-                connection = self._thread._connected()
-                driver = connection.connection.driver_connection
-                assert isinstance(driver, sqlite3.Connection)
-                driver.execute(self.pragma)
-            return perform(transaction, fn, *args, **kwargs)
+    async def open(self) -> None:
+        self._tap.enter_context(tapped(self))
+        await super().open()
 
-        self._thread._perform = broken  # type: ignore[method-assign]
+    async def close(self) -> None:
+        await super().close()
+        self._tap.close()
+
+    def before(self, call: Call) -> None:
+        """A statement of ours (not of a look at the rows) is about to be made."""
+        if call.connection is None or threading.current_thread().name != "twitor-store":
+            return
+        if self.outage.injected:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = "SQLITE_IOERR_WRITE"
+            raise error
+        if self.pragma is not None and call.text.startswith("BEGIN"):
+            sqlite3.Connection.execute(call.connection, self.pragma)
+
+    def after(self, call: Call) -> None: ...
 
     def _maybe(self, name: str, batch: Batch | None) -> None:
         if self.broken:
