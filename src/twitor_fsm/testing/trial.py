@@ -154,7 +154,7 @@ class Trial:
             clock=self.clock,
             number_of=self.listing.number_of if self._handler is None else None,
         )
-        faulty.before_commit = self._look_at
+        faulty.on_commit = self._look_at
         return CrawlEngine(
             faulty,
             settings=self._settings,
@@ -219,8 +219,8 @@ class Trial:
 
     # -- what is watched while it runs ------------------------------------------------------------
 
-    async def _look_at(self, batch: Batch) -> None:
-        """A transaction is about to be written."""
+    def _look_at(self, batch: Batch) -> None:
+        """A transaction was written."""
         self.problems += of_transaction(batch, self.durable, self.listing, self._handled)
         self.durable.apply(batch)
         self._skips_told |= {
@@ -244,7 +244,7 @@ class Trial:
 
     def _count_after_cancel(self, place: str) -> None:
         """After a cancel no work begins any more, but for a request that was on its way already."""
-        if self._after_cancel is None or place.startswith(("commit", "lookup")):
+        if self._after_cancel is None or place.startswith(("commit", "lookup", "heartbeat")):
             return
         self._after_cancel += 1
         if self._after_cancel > 1:
