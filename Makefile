@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+SEEDS ?= 10000
 SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py)))
 TEST_FOLDERS := $(wildcard tests/*.py) $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench diagrams docs clean
+.PHONY: help install demo test nightly lint format bench diagrams docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,10 @@ demo: $(STAMP)  ## Crawl 1,000 simulated bookmarks through faults into demo.db
 
 test: $(STAMP)  ## Run the whole suite (WORKERS=0 runs it in one process, ARGS= goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prove the real numbers
+	$(BIN)/python -m pytest -n $(WORKERS) tests/property/test_simulation.py --seeds $(SEEDS)
+	$(BIN)/twitor verify --full
 
 lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

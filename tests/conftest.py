@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from planted import PLANTED
 
+SEEDS_A_TEST = 25
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -16,6 +18,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=sorted(PLANTED),
         help="run with this known-bad variant of the engine: the suite must go red",
     )
+    parser.addoption("--seeds", type=int, default=500, help="how many seeds to simulate")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seeds" in metafunc.fixturenames:
+        count = metafunc.config.getoption("--seeds")
+        parts = [range(n, min(n + SEEDS_A_TEST, count)) for n in range(0, count, SEEDS_A_TEST)]
+        metafunc.parametrize("seeds", parts, ids=lambda part: f"{part.start}-{part.stop - 1}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .mishaps import Mishap, Plan
     from .sources import FaultySource, ListSource
     from .stores import FaultyStore, MemoryStore
+    from .strategies import error_sequences, fault_plans
     from .trial import Trial, assert_survives
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
@@ -25,6 +26,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "mishaps": ("Mishap", "Plan"),
     "sources": ("FaultySource", "ListSource"),
     "stores": ("FaultyStore", "MemoryStore"),
+    "strategies": ("error_sequences", "fault_plans"),
     "trial": ("Trial", "assert_survives"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
@@ -42,6 +44,8 @@ __all__ = [
     "assert_conforms",
     "assert_survives",
     "crash_points",
+    "error_sequences",
+    "fault_plans",
     "faulty_handler",
 ]
 

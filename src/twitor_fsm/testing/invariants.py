@@ -78,7 +78,7 @@ def of_transaction(
     """What is wrong with a transaction.
 
     Args:
-        batch: What is to be written.
+        batch: What was written.
         before: What was durable before.
         listing: What the source holds.
         handled: Ids that went through the handler in this process.

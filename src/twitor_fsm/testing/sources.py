@@ -38,6 +38,9 @@ class ListSource:
         bad: Ids that cannot be decoded.
         end: What the last page says of the end.
         size: Items of a page when nobody asks for another number.
+        drops_above: Pages larger than this name no next page once `drops_after` pages' worth of items were served, though
+            there is more: what X does.
+        drops_after: See there.
         on_request: Called with the number of each request.
         closed_until: Called with it too: until when the answer says that the limit is used up.
         requests: How many there were.
@@ -55,6 +58,8 @@ class ListSource:
     page_sizes: tuple[int, ...] = ()
     price_usd: float | None = 0.001
     size: int = 20
+    drops_above: int | None = None
+    drops_after: int = 3
     on_request: Callable[[int], None] = lambda _: None
     closed_until: Callable[[int], float | None] = lambda _: None
     requests: int = 0
@@ -70,9 +75,11 @@ class ListSource:
         if error is not None:
             raise error
         start = 0 if cursor is None else int(cursor)
-        upto = start + (page_size or self.size)
+        size = page_size or self.size
+        upto = start + size
         keys = self.ids[start:upto]
-        more = upto < len(self.ids)
+        is_dropped = self.drops_above is not None and size > self.drops_above
+        more = upto < len(self.ids) and not (is_dropped and upto >= self.drops_after * size)
         return Page(
             items=tuple(self._element(key) for key in keys),
             next_cursor=str(upto) if more else None,

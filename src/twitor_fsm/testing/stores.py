@@ -108,7 +108,7 @@ class FaultyStore:
     long as no handler meets it first.
 
     Attributes:
-        commits: Batches that were written, in order of their commits.
+        on_commit: Called with every batch that was written, whatever becomes of the answer.
     """
 
     def __init__(
@@ -130,9 +130,7 @@ class FaultyStore:
             owns: Whether `close` closes the inner store too: not, while other engines use it.
         """
         self.inner = inner
-        self.commits: list[Batch] = []
-        self.before_commit: Callable[[Batch], Awaitable[None]] | None = None
-        """Called before each transaction that will be tried, and nothing else is under way then."""
+        self.on_commit: Callable[[Batch], None] = lambda _: None
         self._faults = faults
         self._clock = clock
         self._number_of = number_of
@@ -198,10 +196,8 @@ class FaultyStore:
         return wish
 
     async def _commit(self, batch: Batch) -> str | None:
-        if self.before_commit is not None:
-            await self.before_commit(batch)
         wish = await self.inner.commit(batch)
-        self.commits.append(batch)
+        self.on_commit(batch)
         return wish
 
     def _refuse(self, batch: Batch) -> None:
@@ -221,6 +217,7 @@ class FaultyStore:
         self, session_id: str, fence: int, *, now: float, lease_until: float
     ) -> str | None:
         """As the inner store."""
+        await self._faults.attempt(self._faults.number("heartbeat"))
         return await self._ask(
             lambda: self.inner.heartbeat(session_id, fence, now=now, lease_until=lease_until)
         )

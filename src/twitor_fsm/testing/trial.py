@@ -14,6 +14,7 @@ from ..core.records import CrawlKey
 from ..core.recovery import Policy
 from ..core.states import DEFAULT_SPEC, MachineSpec, State
 from ..engine import CrawlEngine, CrawlHandle
+from ..errors import StoreError
 from ..report import CrawlReport
 from ..sources.base import End, Item, Source
 from ..storage.base import Batch, Store
@@ -59,6 +60,7 @@ class Trial:
         user_id: str = "me",
         listing: Listing | None = None,
         spec: MachineSpec = DEFAULT_SPEC,
+        check_each_run: bool = True,
         **engine_options: Any,
     ) -> None:
         """Prepare.
@@ -73,6 +75,8 @@ class Trial:
             user_id: Whose crawl it is.
             listing: What the source holds; None reads it from top to end first.
             spec: The machine.
+            check_each_run: Whether to read rows and journals after every run; if not, only at the end. Transactions are
+                checked as they are written in either case.
             **engine_options: Further arguments of `CrawlEngine`.
         """
         self.clock: Final = clock if clock is not None else VirtualClock()
@@ -88,6 +92,7 @@ class Trial:
         self._user_id = user_id
         self._owns_store = store is None
         self._reads_listing = listing is None
+        self._checks_each_run = check_each_run
         self._settings = settings if settings is not None else Settings()
         self._spec = spec
         self._engine_options = engine_options
@@ -115,19 +120,29 @@ class Trial:
         """The crawl's name in the database."""
         return CrawlKey(self._user_id, self._source.name)
 
-    async def run(self, **options: Any) -> CrawlReport:
+    async def run(self, **options: Any) -> CrawlReport | None:
         """One life of the process: a session until it ends, or until the process dies; then checked.
 
         Args:
             **options: As for `CrawlEngine.crawl` (`wait`, `max_items`, ...).
 
+        Returns:
+            The report; None when the store failed, or the process died, before there was a session.
+
         Raises:
             AssertionError: Something that must hold does not; the message says what, and under which plan.
         """
         async with self.engine() as engine:
-            await self.start(engine, **options)
-            report = await self.end()
-        await self.check(report)
+            try:
+                await self.start(engine, **options)
+            except StoreError:
+                report = None
+            else:
+                report = await self.end()
+        if self._checks_each_run:
+            await self.check(report)
+        elif report is not None and not self.faults.is_dead:
+            self.problems += self._of_report(report)
         return report
 
     def engine(self) -> CrawlEngine:
@@ -139,7 +154,7 @@ class Trial:
             clock=self.clock,
             number_of=self.listing.number_of if self._handler is None else None,
         )
-        faulty.before_commit = self._look_at
+        faulty.on_commit = self._look_at
         return CrawlEngine(
             faulty,
             settings=self._settings,
@@ -196,15 +211,16 @@ class Trial:
         most = runs if runs is not None else len(self._plan) + 2
         for _ in range(most):
             report = await self.run()
-            if report.completed:
+            if report is not None and report.completed:
+                await self.check()
                 await self.check_complete()
                 return report
-        raise self._failed([f"the crawl is not complete after {most} runs: {report.message}"])
+        raise self._failed([f"the crawl is not complete after {most} runs"])
 
     # -- what is watched while it runs ------------------------------------------------------------
 
-    async def _look_at(self, batch: Batch) -> None:
-        """A transaction is about to be written."""
+    def _look_at(self, batch: Batch) -> None:
+        """A transaction was written."""
         self.problems += of_transaction(batch, self.durable, self.listing, self._handled)
         self.durable.apply(batch)
         self._skips_told |= {
@@ -228,7 +244,7 @@ class Trial:
 
     def _count_after_cancel(self, place: str) -> None:
         """After a cancel no work begins any more, but for a request that was on its way already."""
-        if self._after_cancel is None or place.startswith(("commit", "lookup")):
+        if self._after_cancel is None or place.startswith(("commit", "lookup", "heartbeat")):
             return
         self._after_cancel += 1
         if self._after_cancel > 1:
@@ -324,12 +340,13 @@ class Trial:
 
 
 async def read_listing(source: Source, user_id: str) -> Listing:
-    """Walk a source from top to end, to know what a crawl has to bring."""
+    """Walk a source from top to end, in its smallest pages, to know what a crawl has to bring."""
+    size = min(source.page_sizes, default=None)
     keys: dict[str, None] = {}
     above: dict[str | None, frozenset[str]] = {None: frozenset()}
     cursor: str | None = None
     for _ in range(MAX_PAGES):
-        page = await source.fetch(user_id, cursor, None)
+        page = await source.fetch(user_id, cursor, size)
         keys |= dict.fromkeys(item.key for item in page.items)
         if page.end is not End.MORE:
             await source.aclose()
