@@ -144,6 +144,14 @@ _OWN: Final[Mapping[str, Rule]] = {
     "CrawlOwned": _own(FATAL, Reason.OWNED_ELSEWHERE),
     "SessionNotFound": _own(FATAL, Reason.CONFIGURATION),
     "SchemaMismatch": _own(FATAL, Reason.CONFIGURATION),
+    "QueueError": _own(FATAL, Reason.UNKNOWN),
+    "QueueUnavailable": _own(NETWORK, Reason.CONNECTION),
+    "QueueUnauthorized": _own(AUTH, Reason.TOKEN_REFUSED),
+    "QueueMisconfigured": _own(FATAL, Reason.CONFIGURATION),
+    "QueueFull": _own(NETWORK, Reason.SERVER_ERROR),  # full for now, as the server's own memory
+    "QueueOutOfMemory": _own(NETWORK, Reason.SERVER_ERROR),
+    "TaskRefused": _own(FATAL, Reason.REQUEST_REFUSED),
+    "TaskLeaseLost": _own(FATAL, Reason.LEASE_LOST),
 }
 
 

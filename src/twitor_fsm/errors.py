@@ -16,13 +16,21 @@
     │   ├── SourceLoops           the listing repeats itself and never ends
     │   ├── InvalidItem           one item lacks what it must have
     │   └── UnreadableFile        a file is not in a format that we understand
-    └── StoreError                the database
-        ├── StoreUnavailable      no answer, full, read-only, broken; what was committed before stands
-        ├── ItemsRefused          the database refuses some items of a batch; nothing was written
-        ├── LeaseLost             another process took this session over; our result was dropped
-        ├── CrawlOwned            another process runs this crawl
-        ├── SessionNotFound       no session with this id
-        └── SchemaMismatch        the database has another schema version; left untouched
+    ├── StoreError                the database
+    │   ├── StoreUnavailable      no answer, full, read-only, broken; what was committed before stands
+    │   ├── ItemsRefused          the database refuses some items of a batch; nothing was written
+    │   ├── LeaseLost             another process took this session over; our result was dropped
+    │   ├── CrawlOwned            another process runs this crawl
+    │   ├── SessionNotFound       no session with this id
+    │   └── SchemaMismatch        the database has another schema version; left untouched
+    └── QueueError                the task queue
+        ├── QueueUnavailable      no answer from Valkey; calling again is safe
+        ├── QueueUnauthorized     Valkey refuses the password or the user
+        ├── QueueMisconfigured    Valkey forbids a command or a key, or what answers is no Valkey
+        ├── QueueFull             the queue's own limit is reached; nothing was added
+        ├── QueueOutOfMemory      the server's memory is used up; nothing was added
+        ├── TaskRefused           a task cannot be written as it is; nothing was added
+        └── TaskLeaseLost         another worker has the task; our result was dropped
 
 A message says what happened, what state the data is in and what to do next. No message holds a token or a bookmark's text.
 """
@@ -45,6 +53,12 @@ __all__ = [
     "ItemsRefused",
     "JournalRefused",
     "LeaseLost",
+    "QueueError",
+    "QueueFull",
+    "QueueMisconfigured",
+    "QueueOutOfMemory",
+    "QueueUnauthorized",
+    "QueueUnavailable",
     "RateLimited",
     "RequestRefused",
     "SchemaMismatch",
@@ -55,6 +69,8 @@ __all__ = [
     "SpecError",
     "StoreError",
     "StoreUnavailable",
+    "TaskLeaseLost",
+    "TaskRefused",
     "TwitorError",
     "UnreadableFile",
 ]
@@ -286,3 +302,89 @@ class SessionNotFound(StoreError):
 
 class SchemaMismatch(StoreError):
     """The database has a schema that this version does not know; it was left untouched."""
+
+
+class QueueError(TwitorError):
+    """The queue did not do what was asked; tasks that it accepted before stand."""
+
+
+@attrs.define(eq=False)
+class QueueUnavailable(QueueError):
+    """No answer from Valkey: down, restarting, out of reach or too slow. Each call of ours may be repeated."""
+
+    message: str
+    is_outcome_unknown: bool = True
+    """Whether the change may have been made all the same; False when the server was not even reached."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class QueueUnauthorized(QueueError):
+    """Valkey refuses the password or the user of the URL; nothing was changed."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class QueueMisconfigured(QueueError):
+    """Valkey forbids the user a command or a key, or what answers there is no Valkey; nothing was changed."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class QueueFull(QueueError):
+    """The queue's own limit is reached; nothing was added."""
+
+    queue_name: str
+    max_size: int
+
+    def __str__(self) -> str:
+        return (
+            f"queue {self.queue_name!r} holds its {self.max_size} tasks (max_size); nothing was added. "
+            'Wait until workers have taken some, or use when_full="block"'
+        )
+
+
+@attrs.define(eq=False)
+class QueueOutOfMemory(QueueError):
+    """The server's memory limit is reached; nothing was added, and workers go on draining."""
+
+    queue_name: str
+
+    def __str__(self) -> str:
+        return (
+            f"Valkey has reached its maxmemory; nothing was added to queue {self.queue_name!r}. "
+            "Workers go on: try again when they have drained it, or give the server more memory"
+        )
+
+
+@attrs.define(eq=False)
+class TaskRefused(QueueError):
+    """A task cannot be written as it is (no JSON, too large, no such priority); nothing was added."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@attrs.define(eq=False)
+class TaskLeaseLost(QueueError):
+    """Another worker took this task over; our result must be dropped."""
+
+    task_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"the lease on task {self.task_id!r} ended and it was taken back; this worker's result was dropped "
+            "and another try decides (raise lease_s, or let the event loop breathe)"
+        )

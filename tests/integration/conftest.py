@@ -8,9 +8,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from valkey_server import names, own_server, valkey_server
+
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.testing import VirtualClock
+
+__all__ = ["names", "own_server", "valkey_server"]
 
 
 @pytest.fixture

@@ -249,6 +249,10 @@ def sql_importers(found: list[Module]) -> list[str]:
     return imports_of(found, "sqlalchemy", allowed=is_storage)
 
 
+def redis_importers(found: list[Module]) -> list[str]:
+    return imports_of(found, "redis", allowed=lambda m, _: m.path.startswith("valkey/"))
+
+
 def pickle_importers(found: list[Module]) -> list[str]:
     return [
         line
@@ -277,6 +281,7 @@ RULES: Final = [
     transitions_importers,
     http_importers,
     sql_importers,
+    redis_importers,
     pickle_importers,
     kit_importers,
 ]
@@ -319,6 +324,7 @@ def test_the_package_keeps_the_rule(rule: Callable[[list[Module]], list[str]]) -
         (kit_importers, "engine.py", "from .testing import VirtualClock"),
         (kit_importers, "engine.py", "from twitor_fsm.testing.clock import VirtualClock"),
         (kit_importers, "cli/app.py", "from ..testing.simulation import trace"),
+        (redis_importers, "queue_manager.py", "from redis.asyncio import Redis"),
         (pickle_importers, "queue_manager.py", "import pickle"),
         (pickle_importers, "queue_manager.py", "from pickle import loads"),
         (
@@ -393,6 +399,7 @@ def loaded_by(code: str) -> set[str]:
         "import twitor_fsm",
         "from twitor_fsm import CrawlEngine",
         "import twitor_fsm.config",
+        "from twitor_fsm import QueueManager; QueueManager()",
     ],
 )
 def test_the_import_stays_light(code: str) -> None:

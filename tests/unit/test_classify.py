@@ -625,6 +625,14 @@ OWN: list[tuple[own.TwitorError, Expected]] = [
     (own.CrawlOwned("s", "o", NOW), (FATAL, Reason.OWNED_ELSEWHERE)),
     (own.SessionNotFound("s"), (FATAL, Reason.CONFIGURATION)),
     (own.SchemaMismatch("x"), (FATAL, Reason.CONFIGURATION)),
+    (own.QueueError("x"), (FATAL, Reason.UNKNOWN)),
+    (own.QueueUnavailable("x"), (NETWORK, Reason.CONNECTION)),
+    (own.QueueUnauthorized("x"), (AUTH, Reason.TOKEN_REFUSED)),
+    (own.QueueMisconfigured("x"), (FATAL, Reason.CONFIGURATION)),
+    (own.QueueFull("q", 3), (NETWORK, Reason.SERVER_ERROR)),
+    (own.QueueOutOfMemory("q"), (NETWORK, Reason.SERVER_ERROR)),
+    (own.TaskRefused("x"), (FATAL, Reason.REQUEST_REFUSED)),
+    (own.TaskLeaseLost("t"), (FATAL, Reason.LEASE_LOST)),
 ]
 
 

@@ -43,6 +43,14 @@ ONE_OF_EACH: list[TwitorError] = [
     errors.CrawlOwned("s1", "host", NOW),
     errors.SessionNotFound("s1"),
     errors.SchemaMismatch("version 9"),
+    errors.QueueError("refused"),
+    errors.QueueUnavailable("no answer"),
+    errors.QueueUnauthorized("the password is refused"),
+    errors.QueueMisconfigured("no permission"),
+    errors.QueueFull("twitor:tasks", 10),
+    errors.QueueOutOfMemory("twitor:tasks"),
+    errors.TaskRefused("no JSON"),
+    errors.TaskLeaseLost("t1"),
 ]
 
 

@@ -1,0 +1,652 @@
+"""The task queue, as an app uses it: the design document's QueueManager.
+
+Tasks live in Valkey alone, as durable as its append-only file. A task that was taken is leased: if its worker dies it
+comes again; at least once, never lost. How tasks are acknowledged is said at `dequeue`, loudly in docs/queue.md.
+Must not know: Lua, keys, connections (`valkey/`).
+"""
+
+import asyncio
+import logging
+import math
+import random
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypedDict, TypeVar
+
+import attrs
+from uuid_utils import uuid7
+
+from .clock import Clock, SystemClock
+from .config import Settings, get_settings
+from .errors import ConfigurationError, QueueError, QueueFull, QueueUnavailable, TaskLeaseLost
+from .queueing.bell import Bell
+from .queueing.claiming import Claimer
+from .queueing.consumer import LOOK_S, Consumer, Handler
+from .queueing.dead_letters import DeadLetters
+from .queueing.holding import RENEW_AT_MOST_S, Holding
+from .queueing.persistence import Persistence
+from .queueing.records import (
+    MAX_PAYLOAD_BYTES,
+    DeadReason,
+    DeadTask,
+    NewTask,
+    QueueTask,
+    body_of,
+    new_task,
+)
+from .queueing.takers import Takers, current_task
+from .valkey.connection import Connection
+from .valkey.keys import QueueKeys
+from .valkey.task_queue import Lease, Retried, TaskQueue
+
+__all__ = ["DeadReason", "DeadTask", "QueueHealth", "QueueManager", "QueueTask"]
+
+PATIENCE_S: Final = 2.0
+"""How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
+
+LONGEST_BACKOFF_S: Final = 3600.0
+"""Wait before another try of a failed task at most, seconds."""
+
+JITTER: Final = 0.25
+"""How far a backoff is spread around its value, so that tasks that failed together do not come back together."""
+
+FULL_LOOK_S: Final = 0.05
+"""How often a producer that waits for room looks again, seconds."""
+
+RESTORABLE: Final = 1000
+"""Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
+
+_LOG: Final = logging.getLogger("twitor_fsm.queue")
+
+Owner = asyncio.Task[Any] | None
+T = TypeVar("T")
+
+
+class QueueHealth(TypedDict):
+    """What `health_check` answers; all keys are always there, None when unknown."""
+
+    status: Literal["healthy", "unhealthy"]
+    queue_size: int | None
+    dead_letter_size: int | None
+    in_flight: int | None
+    delayed: int | None
+    oldest_s: float | None
+    error: str | None
+
+
+@attrs.frozen
+class _Session:
+    """What there is between `connect` and `disconnect`."""
+
+    connection: Connection
+    queue: TaskQueue
+    claimer: Claimer
+    holding: Holding
+    bell: Bell
+    takers: Takers
+
+
+class QueueManager:
+    """Producer and consumer of one queue.
+
+    Not for several threads; any number of processes and machines may use the same queue.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        queue_name: str = "twitor:tasks",
+        *,
+        lease_s: float = 30.0,
+        max_size: int | None = None,
+        when_full: Literal["refuse", "block"] = "refuse",
+        ack: Literal["auto", "manual"] = "auto",
+        max_retries: int | None = None,
+        initial_backoff: float | None = None,
+        max_connections: int | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        max_dead_letters: int = 10_000,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Prepare; nothing is opened.
+
+        Args:
+            redis_url: Where Valkey is; None takes VALKEY_URL, `embedded` starts a server of our own.
+            queue_name: Its name: each has its own keys.
+            lease_s: How long a task belongs to a process that gives no sign of life, seconds (0.05 to a day).
+            max_size: Waiting and delayed tasks at most; None for no bound.
+            when_full: `refuse` raises QueueFull, `block` waits for room.
+            ack: `auto` acknowledges as `dequeue` says, `manual` leaves it to `complete`.
+            max_retries: Of a task, unless its enqueue says otherwise; None takes MAX_RETRIES.
+            initial_backoff: Wait before the first retry, seconds, it doubles with each; None takes INITIAL_BACKOFF.
+            max_connections: Open connections at most; None takes VALKEY_MAX_CONNECTIONS. With 1 nothing can wait for
+                a ring, so `dequeue` looks every 50 ms.
+            max_payload_bytes: Size of a payload as JSON at most, bytes.
+            max_dead_letters: Dead letters kept at most, the oldest go first (0: all are kept).
+            settings: In place of the environment.
+            clock: Times the waits of this process; leases go by the server's clock.
+            rng: Spreads backoffs.
+
+        Raises:
+            ConfigurationError: An argument or a variable is out of its range.
+        """
+        settings = settings if settings is not None else get_settings()
+        given: dict[str, Any] = {
+            "valkey_url": redis_url,
+            "max_retries": max_retries,
+            "initial_backoff": initial_backoff,
+            "valkey_max_connections": max_connections,
+        }
+        self._settings: Final = attrs.evolve(
+            settings, **{name: value for name, value in given.items() if value is not None}
+        )
+        QueueKeys(queue_name)
+        _check("lease_s", lease_s, 0.05, 86_400)
+        _check("max_size", max_size if max_size is not None else 1, 1, 10**12)
+        _check("max_payload_bytes", max_payload_bytes, 2, 64 * 1024 * 1024)
+        _check("max_dead_letters", max_dead_letters, 0, 10**9)
+        _check_word("when_full", when_full, ("refuse", "block"))
+        _check_word("ack", ack, ("auto", "manual"))
+        self.queue_name: Final = queue_name
+        self._lease_s: Final = lease_s
+        self._max_size: Final = max_size or 0
+        self._blocks: Final = when_full == "block"
+        self._is_implicit: Final = ack == "auto"
+        self._max_payload_bytes: Final = max_payload_bytes
+        self._max_dead_letters: Final = max_dead_letters
+        self._clock: Final = clock if clock is not None else SystemClock()
+        self._rng: Final = rng if rng is not None else random.Random()
+        self._persistence: Final = Persistence(self._clock)
+        self._restorable: Final[dict[Lease, None]] = {}
+        self._open: _Session | None = None
+
+    # -- opening and closing -----------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect and see that this user may use the queue. Connecting twice does nothing.
+
+        Raises:
+            QueueUnavailable: Nothing answers.
+            QueueUnauthorized: The password or the user is refused.
+            QueueMisconfigured: The user lacks a permission, or what answers is no Valkey.
+        """
+        if self._open is not None:
+            return
+        session = self._session()
+        try:
+            await session.connection.ping()
+            await session.queue.counts()
+        except BaseException:
+            await session.connection.close()
+            raise
+        self._open = session
+
+    def _session(self) -> _Session:
+        connection = Connection(
+            self._settings.valkey_url, max_connections=self._settings.valkey_max_connections
+        )
+        queue = TaskQueue(connection, self.queue_name, dead_cap=self._max_dead_letters)
+        claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)
+        return _Session(
+            connection,
+            queue,
+            claimer,
+            Holding(queue, self._clock, lease_s=self._lease_s),
+            Bell(queue, self._clock, give_back=lambda: self._look(claimer)),
+            Takers(self.queue_name, is_implicit=self._is_implicit),
+        )
+
+    async def _look(self, claimer: Claimer) -> None:
+        """Claim nothing: that rings again if there is something to take."""
+        await claimer.claim(0, may_take_suspect=False, until=self._clock.monotonic())
+
+    def disconnect(self) -> Coroutine[Any, Any, None]:
+        """Close everything; may be called twice.
+
+        With `ack="auto"`, what the calling asyncio task took is acknowledged, unless an exception is passing through:
+        then it is given back at once, and after an exception (not after a cancellation) the try counts.
+        """
+        return self._disconnect(current_task(), sys.exc_info()[1])
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._disconnect(current_task(), error)
+
+    async def _disconnect(self, caller: Owner, passing: BaseException | None) -> None:
+        session, self._open = self._open, None
+        if session is None:
+            return
+        try:
+            await self._settle_all(session, caller, passing)
+        except QueueError as error:
+            _LOG.warning("the last tasks were not settled, they come again: %s", error)
+        finally:
+            await session.holding.close()
+            await session.bell.close()
+            await session.claimer.close()
+            await session.connection.close()
+
+    async def _settle_all(
+        self, session: _Session, caller: Owner, passing: BaseException | None
+    ) -> None:
+        mine = session.holding.of(caller) if session.takers.is_implicit else []
+        until = self._clock.monotonic() + PATIENCE_S
+        for held in mine:
+            session.holding.drop(held.task)
+            if passing is None:
+                self._acknowledge(session, held.task)
+        await session.claimer.flush(until=until)
+        if passing is not None and mine:
+            leases = [held.lease for held in mine]
+            counts = isinstance(passing, Exception)
+            await self._persistence.persist(
+                lambda _: session.queue.release(leases, counts=counts), until=until
+            )
+
+    @property
+    def _now_open(self) -> _Session:
+        if self._open is None:
+            raise QueueError(
+                f"queue {self.queue_name!r} is not connected; nothing was done. Call: await queue_manager.connect()"
+            )
+        return self._open
+
+    # -- producing ---------------------------------------------------------------------------------
+
+    async def enqueue(
+        self,
+        task_type: str,
+        payload: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        delay: float = 0.0,
+        task_id: str | None = None,
+        max_retries: int | None = None,
+    ) -> str:
+        """Add a task.
+
+        Args:
+            task_type: What its handler is found by.
+            payload: A JSON object.
+            priority: Higher is processed first; equal ones in their order.
+            delay: Not before so many seconds from now.
+            task_id: Its id; while a task with this id is not done, nothing is added. None makes one.
+            max_retries: Tries after the first one; None takes the manager's.
+
+        Returns:
+            The task's id.
+
+        Raises:
+            TaskRefused: The task cannot be written as it is.
+            QueueFull: `max_size` is reached (`when_full="refuse"`).
+            QueueOutOfMemory: The server is full.
+            QueueUnavailable: No answer for 2 s. Whether it was added may be unknown: repeat it with the same task_id.
+        """
+        body = body_of(task_type, payload, limit=self._max_payload_bytes)
+        task = self._new(body, task_id, priority=priority, delay=delay, max_retries=max_retries)
+        await self._enqueue([task])
+        return task.task_id
+
+    async def enqueue_many(
+        self,
+        tasks: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        priority: int = 0,
+        delay: float = 0.0,
+        max_retries: int | None = None,
+    ) -> list[str]:
+        """Add many tasks, in their order; returns their ids. Arguments and errors as `enqueue`.
+
+        With `max_size` and `when_full="refuse"` all are added or none; else they are added in parts.
+        """
+        new = [
+            self._new(
+                body_of(task_type, payload, limit=self._max_payload_bytes),
+                None,
+                priority=priority,
+                delay=delay,
+                max_retries=max_retries,
+            )
+            for task_type, payload in tasks
+        ]
+        part = min(self._max_size, 100) if self._blocks and self._max_size else len(new)
+        for start in range(0, len(new), part or 1):
+            await self._enqueue(new[start : start + part])
+        return [task.task_id for task in new]
+
+    def _new(
+        self,
+        body: bytes,
+        task_id: str | None,
+        *,
+        priority: int,
+        delay: float,
+        max_retries: int | None,
+    ) -> NewTask:
+        return new_task(
+            task_id=task_id if task_id is not None else uuid7().hex,
+            body=body,
+            priority=priority,
+            max_retries=max_retries if max_retries is not None else self._settings.max_retries,
+            delay_s=delay,
+        )
+
+    async def _enqueue(self, tasks: list[NewTask]) -> None:
+        queue = self._now_open.queue
+        while True:
+            try:
+                await self._patiently(lambda: queue.enqueue(tasks, max_size=self._max_size))
+            except QueueFull:
+                if not self._blocks:
+                    raise
+                await self._clock.sleep(FULL_LOOK_S)
+            else:
+                return
+
+    async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        until = self._clock.monotonic() + PATIENCE_S
+        return await self._persistence.persist(lambda _: call(), until=until)
+
+    # -- taking and settling -----------------------------------------------------------------------
+
+    def dequeue(self, timeout: float | None = None) -> Coroutine[Any, Any, QueueTask | None]:
+        """Take the next task.
+
+        With `ack="auto"` this also acknowledges what the calling asyncio task took before, if it was neither completed
+        nor retried: one loop that takes, works and takes again needs nothing else. It is wrong where the work is handed
+        to another asyncio task: use `ack="manual"` and `complete`, or `consume`.
+
+        A task is leased: while the calling asyncio task lives its lease is renewed, for 15 minutes at most. If the
+        process dies, the task is handed out again when the lease ends.
+
+        Args:
+            timeout: How long to wait for a task, seconds; None for ever, 0 not at all.
+
+        Returns:
+            The task; None if none came in time, or Valkey did not answer in time (which is logged).
+
+        Raises:
+            QueueError: The server refuses this user; not connected.
+        """
+        return self._dequeue(timeout, current_task())
+
+    async def _dequeue(self, timeout: float | None, caller: Owner) -> QueueTask | None:
+        session = self._now_open
+        caller = caller if caller is not None else current_task()
+        until = math.inf if timeout is None else self._clock.monotonic() + max(0.0, timeout)
+        session.takers.begin(caller)
+        try:
+            if session.takers.is_implicit:
+                self._acknowledge_all_of(session, caller)
+            return await self._next_task(session, caller, until)
+        finally:
+            session.takers.end()
+
+    async def _next_task(self, session: _Session, caller: Owner, until: float) -> QueueTask | None:
+        while True:
+            try:
+                claimed = await session.claimer.claim(
+                    1, may_take_suspect=not session.holding.has_suspect, until=until
+                )
+            except QueueUnavailable:
+                return None  # logged; the caller's loop goes on
+            for task in claimed.tasks:
+                session.holding.add(
+                    task,
+                    owner=caller,
+                    is_suspect=task.task_id in claimed.suspects,
+                    limit_s=RENEW_AT_MOST_S,
+                )
+                return task
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return None
+            due = claimed.due_in_s
+            quiet = LOOK_S if due is None else min(LOOK_S, due + 0.001)
+            if self._settings.valkey_max_connections == 1:
+                await self._clock.sleep(min(left, quiet, FULL_LOOK_S))
+            else:
+                await session.bell.wait(min(left, quiet))
+
+    def _acknowledge_all_of(self, session: _Session, caller: Owner) -> None:
+        for held in session.holding.of(caller):
+            session.holding.drop(held.task)
+            self._acknowledge(session, held.task)
+
+    def _acknowledge(self, session: _Session, task: QueueTask) -> None:
+        session.claimer.acknowledge(task)
+        self._restorable[Lease(task.task_id, task.lease_token)] = None
+        if len(self._restorable) > RESTORABLE:
+            del self._restorable[next(iter(self._restorable))]
+
+    def complete(self, task: QueueTask) -> Coroutine[Any, Any, bool]:
+        """Acknowledge a task: it is done and nothing of it is kept.
+
+        Returns:
+            False if its lease was lost (another try decides) or could not be settled while it lived; both are logged.
+        """
+        return self._complete(task, current_task())
+
+    async def _complete(self, task: QueueTask, caller: Owner) -> bool:
+        session = self._now_open
+        until = self._settled(session, task, caller)
+        lease = Lease(task.task_id, task.lease_token)
+        tries = 0
+
+        async def once(failed: int) -> list[bool]:
+            nonlocal tries
+            tries = failed
+            return await session.queue.complete([lease])
+
+        try:
+            (was_ours,) = await self._persistence.persist(once, until=until)
+        except QueueUnavailable as error:
+            _LOG.warning(
+                "task %s is done but not acknowledged, it comes again: %s", task.task_id, error
+            )
+            return False
+        if was_ours or tries:  # gone: by the try whose answer was lost
+            return True
+        if lease not in self._restorable:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+            return False
+        return True
+
+    def retry_task(self, task: QueueTask) -> Coroutine[Any, Any, bool]:
+        """A try has failed: the task comes again after a backoff, or goes to the dead letters.
+
+        The class of the exception that is being handled is kept with it.
+
+        Returns:
+            False if it went to the dead letters. True if it will be tried again, by whomever: if its lease was lost
+            (which is logged) another worker has it already.
+        """
+        return self._retry(task, current_task(), sys.exc_info()[1], None)
+
+    def reject(
+        self, task: QueueTask, reason: DeadReason = DeadReason.REJECTED
+    ) -> Coroutine[Any, Any, bool]:
+        """Trying again is of no use: the task goes to the dead letters at once. False as `retry_task`."""
+        return self._retry(task, current_task(), sys.exc_info()[1], reason)
+
+    async def _retry(
+        self,
+        task: QueueTask,
+        caller: Owner,
+        error: BaseException | None,
+        final: DeadReason | None,
+    ) -> bool:
+        session = self._now_open
+        until = self._settled(session, task, caller)
+        try:
+            return await self._fail(session, task, error, final=final, until=until)
+        except QueueUnavailable as problem:
+            _LOG.warning("task %s comes again when its lease ends: %s", task.task_id, problem)
+            return True
+
+    async def _fail(
+        self,
+        session: _Session,
+        task: QueueTask,
+        error: BaseException | None,
+        *,
+        until: float,
+        final: DeadReason | None = None,
+    ) -> bool:
+        lease = Lease(task.task_id, task.lease_token)
+        was_acknowledged = self._restorable.pop(lease, 0) is None
+        delay_s = self._backoff_s(task.retry_count)
+        answer = await self._persistence.persist(
+            lambda _: session.queue.retry(
+                lease,
+                delay_s=delay_s,
+                error=_word(error),
+                final=final,
+                restore=task if was_acknowledged else None,
+            ),
+            until=until,
+        )
+        if answer is Retried.NOT_OURS:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+        return answer is not Retried.DEAD
+
+    def _settled(self, session: _Session, task: QueueTask, caller: Owner) -> float:
+        """Hold a task no longer; returns until when settling it makes sense, monotonic seconds."""
+        held = session.holding.drop(task)
+        lease = Lease(task.task_id, task.lease_token)
+        if (held is not None and held.owner is not caller) or (
+            held is None and lease in self._restorable
+        ):
+            session.takers.hand_over("a task is settled by another asyncio task than took it")
+        now = self._clock.monotonic()
+        return max(held.expires, now + PATIENCE_S) if held is not None else now + PATIENCE_S
+
+    def _backoff_s(self, retry_count: int) -> float:
+        full = min(self._settings.initial_backoff * 2.0 ** min(retry_count, 60), LONGEST_BACKOFF_S)
+        return full * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    async def consume(
+        self, handler: Handler, concurrency: int = 10, *, stop: asyncio.Event | None = None
+    ) -> None:
+        """Run the handler for every task, `concurrency` at once: takes, renews, acknowledges and retries by itself.
+
+        Args:
+            handler: A coroutine function of one QueueTask. Returning completes the task, raising retries it.
+            concurrency: Handlers at once (1 to 10,000).
+            stop: Ends it gracefully: nothing more is taken, what runs is finished. Cancelling ends it at once: handlers
+                are cancelled and their tasks given back.
+
+        Raises:
+            ConfigurationError: `concurrency` is out of its range.
+            QueueError: The server refuses this user. A lost connection ends nothing.
+        """
+        _check("concurrency", concurrency, 1, 10_000)
+        session = self._now_open
+        consumer = Consumer(
+            handler,
+            concurrency=concurrency,
+            claimer=Claimer(session.queue, self._persistence, self._clock, lease_s=self._lease_s),
+            holding=Holding(session.queue, self._clock, lease_s=self._lease_s),
+            bell=session.bell if self._settings.valkey_max_connections > 1 else None,
+            fail=lambda task, error: self._fail(session, task, error, until=math.inf),
+            release=lambda lease: session.queue.release([lease], counts=False),
+            clock=self._clock,
+            stop=stop,
+        )
+        await consumer.run()
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    async def size(self) -> int:
+        """Tasks that wait to be taken now; those in flight, delayed and dead are not among them."""
+        return (await self._patiently(self._now_open.queue.counts)).waiting
+
+    async def peek(self, limit: int = 10) -> list[QueueTask]:
+        """The tasks that are next, in their order, without taking them; their lease token is 0."""
+        _check("limit", limit, 1, 10_000)
+        queue = self._now_open.queue
+        return await self._patiently(lambda: queue.peek(limit))
+
+    async def get_dead_letter_tasks(self, limit: int = 100) -> list[DeadTask]:
+        """Dead letters, the newest first; removes nothing."""
+        return await self.dead_letters.list(limit=limit)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Their administration: list, retry, purge, cap."""
+        return DeadLetters(self._now_open.queue, self._persistence, self._clock)
+
+    async def pause(self) -> bool:
+        """Hand out nothing, to all consumers, until `resume`; whether that changed something."""
+        queue = self._now_open.queue
+        return await self._patiently(lambda: queue.pause(is_paused=True))
+
+    async def resume(self) -> bool:
+        """Hand out tasks again; whether that changed something."""
+        queue = self._now_open.queue
+        return await self._patiently(lambda: queue.pause(is_paused=False))
+
+    async def health_check(self) -> QueueHealth:
+        """Status and counts; never raises, connected or not."""
+        session = self._open if self._open is not None else self._session()
+        try:
+            counts = await session.queue.counts()
+        except Exception as error:  # noqa: BLE001  it is the answer
+            return _unhealthy(str(error) if isinstance(error, QueueError) else type(error).__name__)
+        finally:
+            if session is not self._open:
+                await session.connection.close()
+        return QueueHealth(
+            status="healthy",
+            queue_size=counts.waiting,
+            dead_letter_size=counts.dead,
+            in_flight=counts.in_flight,
+            delayed=counts.delayed,
+            oldest_s=counts.oldest_s,
+            error=None,
+        )
+
+
+def _unhealthy(error: str) -> QueueHealth:
+    return QueueHealth(
+        status="unhealthy",
+        queue_size=None,
+        dead_letter_size=None,
+        in_flight=None,
+        delayed=None,
+        oldest_s=None,
+        error=error,
+    )
+
+
+def _word(error: BaseException | None) -> str:
+    """The class of an error: never its text, which may hold a bookmark's."""
+    if error is None:
+        return ""
+    name = type(error).__name__
+    return name if name.isascii() and name.isidentifier() else "Exception"
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not low <= value <= high:
+        raise ConfigurationError(
+            f"{name} is {value!r}, allowed is {low:g} to {high:g}. Nothing was started"
+        )
+
+
+def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{name} is {value!r}, allowed is {' or '.join(allowed)}. Nothing was started"
+        )

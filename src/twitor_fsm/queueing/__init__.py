@@ -1,0 +1,1 @@
+"""The parts of the queue that know tasks: records, leases held, consuming, dead letters."""

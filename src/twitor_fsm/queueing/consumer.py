@@ -1,0 +1,197 @@
+"""Runs a handler for each task, many at once: claims and acknowledgements go together, as many as have gathered.
+
+A handler that returns has done its task; one that raises has failed it; one that is cancelled with the consumer gives it
+back. A lost lease cancels the handler. Nothing that Valkey does ends a consumer, except refusing its user.
+Must not know: what a handler does.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ..clock import Clock
+from ..errors import QueueError
+from ..valkey.task_queue import Claimed, Lease
+from .bell import Bell
+from .claiming import Claimer
+from .holding import Holding
+from .records import QueueTask
+
+__all__ = ["LOOK_S", "Consumer", "Handler"]
+
+LOOK_S: Final = 1.0
+"""How often an idle consumer looks for leases that ended and tasks that became due, seconds at most."""
+
+POLL_S: Final = 0.05
+"""The same where no connection can wait for the bell, seconds."""
+
+GRACE_S: Final = 10.0
+"""How long cancelled handlers may take to end, seconds."""
+
+FLUSH_S: Final = 5.0
+"""How long a consumer that ends tries to send its last acknowledgements, seconds."""
+
+Handler = Callable[[QueueTask], Awaitable[object]]
+
+_LOG: Final = logging.getLogger("twitor_fsm.queue")
+
+
+class Consumer:
+    """One `consume` call."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        concurrency: int,
+        claimer: Claimer,
+        holding: Holding,
+        bell: Bell | None,
+        fail: Callable[[QueueTask, BaseException], Awaitable[object]],
+        release: Callable[[Lease], Awaitable[object]],
+        clock: Clock,
+        stop: asyncio.Event | None,
+    ) -> None:
+        """Prepare; nothing is taken.
+
+        Args:
+            handler: Gets each task.
+            concurrency: Handlers at once.
+            claimer: Takes and acknowledges.
+            holding: Renews leases.
+            bell: Tells of new tasks; None where no connection can wait for it.
+            fail: Retries or buries a task.
+            release: Gives a task back.
+            clock: For limits.
+            stop: Ends it gracefully.
+        """
+        self._handler: Final = handler
+        self._concurrency: Final = concurrency
+        self._claimer: Final = claimer
+        self._holding: Final = holding
+        self._bell: Final = bell
+        self._retry: Final = fail
+        self._release: Final = release
+        self._clock: Final = clock
+        self._stop: Final = stop
+        self._running: Final[dict[asyncio.Task[None], QueueTask]] = {}
+        self._is_news: Final = asyncio.Event()
+        self._is_ending = False
+
+    async def run(self) -> None:
+        """Consume until cancelled, or until `stop` is set and what runs is done.
+
+        Raises:
+            QueueError: The server refuses this user.
+        """
+        watching = asyncio.create_task(self._watch(self._stop)) if self._stop else None
+        try:
+            while not (self._is_stopping and not self._running):
+                await self._rest(await self._turn())
+        finally:
+            if watching is not None:
+                watching.cancel()
+            await self._end()
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._is_news.set()
+
+    async def _turn(self) -> float:
+        """One claim; returns how long nothing will happen by itself, seconds."""
+        free = 0 if self._is_stopping else self._concurrency - len(self._running)
+        claimed = await self._claimer.claim(
+            free, may_take_suspect=not self._holding.has_suspect, until=math.inf
+        )
+        for task in claimed.tasks:
+            self._start(task, is_suspect=task.task_id in claimed.suspects)
+        return self._quiet_s(claimed, wants_more=len(claimed.tasks) < free)
+
+    def _quiet_s(self, claimed: Claimed, *, wants_more: bool) -> float:
+        longest = LOOK_S if self._bell else POLL_S
+        if not wants_more or claimed.due_in_s is None:
+            return longest
+        return min(longest, claimed.due_in_s + 0.001)
+
+    async def _rest(self, quiet_s: float) -> None:
+        """Wait until a handler ends, the bell rings, or it is time to look again."""
+        has_room = len(self._running) < self._concurrency and not self._is_stopping
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(quiet_s, self._is_news.set)
+        ring = (
+            self._bell.listen() if self._bell and has_room and not self._is_news.is_set() else None
+        )
+        if ring is not None:
+            ring.add_done_callback(lambda _: self._is_news.set())
+        try:
+            await self._is_news.wait()
+            await asyncio.sleep(0)  # others may end in the same turn of the loop
+        finally:
+            alarm.cancel()
+            if self._bell and ring is not None:
+                self._bell.forget(ring, is_heard=not self._is_stopping)
+            self._is_news.clear()
+
+    def _start(self, task: QueueTask, *, is_suspect: bool) -> None:
+        running = asyncio.create_task(self._run(task))
+        self._running[running] = task
+        running.add_done_callback(self._ended)
+        self._holding.add(task, owner=running, is_suspect=is_suspect, on_lost=running.cancel)
+
+    def _ended(self, running: "asyncio.Task[None]") -> None:
+        del self._running[running]
+        self._is_news.set()
+        if not running.cancelled():
+            running.exception()  # seen
+
+    async def _run(self, task: QueueTask) -> None:
+        try:
+            await self._handler(task)
+        except asyncio.CancelledError as error:
+            await self._cancelled(task, error)
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a handler raises
+            if self._holding.drop(task) is not None:
+                await self._fail(task, error)
+        else:
+            if self._holding.drop(task) is not None:
+                self._claimer.acknowledge(task)
+
+    async def _cancelled(self, task: QueueTask, error: BaseException) -> None:
+        """Give the task back if the consumer ends; else its handler was cancelled by someone, which is a failure."""
+        if self._holding.drop(task) is None:
+            return  # the lease is lost: it is another's
+        if self._is_ending:
+            lease = Lease(task.task_id, task.lease_token)
+            await self._release(lease)
+        else:
+            await self._fail(task, error)
+
+    async def _fail(self, task: QueueTask, error: BaseException) -> None:
+        _LOG.error("task %s (%s) failed: %s", task.task_id, task.task_type, type(error).__name__)
+        try:
+            await self._retry(task, error)
+        except QueueError as problem:
+            _LOG.error("it was not retried, its lease will end: %s", problem)
+
+    async def _end(self) -> None:
+        self._is_ending = True
+        running: list[asyncio.Task[Any]] = list(self._running)
+        for one in running:
+            one.cancel()
+        if running:
+            _, left = await asyncio.wait(running, timeout=GRACE_S)
+            if left:
+                _LOG.error("%d handlers ignore their cancellation", len(left))
+        try:
+            await self._claimer.flush(until=self._clock.monotonic() + FLUSH_S)
+        except QueueError as error:
+            _LOG.warning("last acknowledgements were not sent, those tasks come again: %s", error)
+        await self._claimer.close()
+        await self._holding.close()

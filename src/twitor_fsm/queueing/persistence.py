@@ -1,0 +1,64 @@
+"""Goes on trying while Valkey is away: the one place that repeats calls of the queue.
+
+An outage is logged once when it begins and once when it is over, whoever notices it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ..clock import Clock
+from ..errors import QueueUnavailable
+
+__all__ = ["Persistence"]
+
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 0.5
+"""Pauses between two tries, seconds: half a second after the server is back, work goes on at the latest."""
+
+_LOG: Final = logging.getLogger("twitor_fsm.queue")
+
+T = TypeVar("T")
+
+
+class Persistence:
+    """Repeats what may be repeated."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock: Final = clock
+        self._is_out = False
+
+    async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: float) -> T:
+        """Try until it succeeds.
+
+        Args:
+            attempt: Makes one try; gets the number of failed ones before it.
+            until: When to give up, on the clock's monotonic scale; one try is made in any case.
+
+        Raises:
+            QueueUnavailable: The last try's, when time is up.
+        """
+        tries = 0
+        while True:
+            try:
+                answer = await attempt(tries)
+            except QueueUnavailable as error:
+                self._note_outage(error)
+                pause = min(FIRST_PAUSE_S * 2.0 ** min(tries, 10), LONGEST_PAUSE_S)
+                if self._clock.monotonic() + pause >= until:
+                    raise
+                await self._clock.sleep(pause)
+                tries += 1
+            else:
+                self._note_success()
+                return answer
+
+    def _note_outage(self, error: QueueUnavailable) -> None:
+        if not self._is_out:
+            self._is_out = True
+            _LOG.warning("%s", error)
+
+    def _note_success(self) -> None:
+        if self._is_out:
+            self._is_out = False
+            _LOG.info("Valkey answers again")

@@ -1,0 +1,220 @@
+"""The connection to Valkey: a bounded pool, one try for each call, and every failure as one of our own errors.
+
+Each call of ours may be repeated (the scripts see to that), so repeating is decided by whoever knows how long it may take;
+redis-py's own retries are off. A call that is cancelled or timed out closes its connection: its reply is nobody's.
+Must not know: what a task is.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from ..config import without_password
+from ..errors import QueueError, QueueMisconfigured, QueueUnauthorized, QueueUnavailable
+from .scripts import Script
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["Connection", "ServerOutOfMemory"]
+
+CALL_LIMIT_S: Final = 5.0
+"""How long one call may take, waiting for a free connection included, seconds. A script takes milliseconds."""
+
+CONNECT_LIMIT_S: Final = 3.0
+"""How long connecting may take, seconds."""
+
+Argument = str | bytes | int
+
+_UNREACHED: Final = (ConnectionRefusedError, socket.gaierror, FileNotFoundError, PermissionError)
+_NOT_LET_IN: Final = ("NOAUTH", "WRONGPASS")
+_SERVER_IS_BUSY: Final = (
+    "BUSY ",
+    "LOADING",
+    "MISCONF",
+    "READONLY",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+)
+
+
+class ServerOutOfMemory(QueueError):
+    """The server refuses what would need memory."""
+
+
+class Connection:
+    """Calls scripts on one server."""
+
+    def __init__(self, url: str, *, max_connections: int) -> None:
+        """Prepare; nothing is opened.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`, checked before.
+            max_connections: Open at once at most; a call waits for a free one.
+        """
+        self._url: Final = url
+        self._max_connections: Final = max_connections
+        self._client: Redis | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return without_password(self._url)
+
+    async def ping(self) -> None:
+        """See whether the server answers this user.
+
+        Raises:
+            QueueError: It does not; says why.
+        """
+        await self.command("PING")
+
+    async def call(self, script: Script, keys: list[str], *arguments: Argument) -> Any:
+        """Run a script once.
+
+        Raises:
+            QueueUnavailable: No answer; the script may have run.
+            QueueUnauthorized: The password or user is refused.
+            QueueMisconfigured: The server will never run it for this user.
+            ServerOutOfMemory: The script may not run on a full server.
+        """
+        return await self._limited(self._evaluate(script, keys, arguments), CALL_LIMIT_S)
+
+    async def _evaluate(
+        self, script: Script, keys: list[str], arguments: tuple[Argument, ...]
+    ) -> Any:
+        from redis.exceptions import NoScriptError
+
+        try:
+            return await self._send("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:  # the server was started since
+            return await self._send("EVAL", script.source, len(keys), *keys, *arguments)
+
+    async def command(self, *words: Argument) -> Any:
+        """Send a plain command once; for reading. Raises as `call`."""
+        return await self._limited(self._send(*words), CALL_LIMIT_S)
+
+    async def pop(self, key: str, block_s: float) -> bool:
+        """Wait until the list has an element and take it; whether one came in time."""
+        reply = await self._limited(self._send("BLPOP", key, block_s), block_s + CALL_LIMIT_S)
+        return reply is not None
+
+    async def close(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose(close_connection_pool=True)
+
+    async def _send(self, *words: Argument | float) -> Any:
+        return await self._open().execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def _open(self) -> "Redis":
+        if self._client is None:
+            from redis.asyncio import BlockingConnectionPool, Redis
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+
+            pool = BlockingConnectionPool.from_url(
+                self._url,
+                max_connections=self._max_connections,
+                timeout=None,  # waits; the limit of the call holds for it too
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=None,
+                socket_connect_timeout=CONNECT_LIMIT_S,
+            )
+            self._client = Redis(connection_pool=pool)
+        return self._client
+
+    async def _limited(self, reply: Awaitable[Any], limit_s: float) -> Any:
+        from redis.exceptions import RedisError
+
+        try:
+            async with asyncio.timeout(limit_s):
+                return await reply
+        except (RedisError, OSError, ssl.SSLError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> QueueError:
+        """Our own error. The pool wraps what happens while connecting, so causes are looked at too."""
+        causes = list(_chain(error))
+        replies = (self._of_reply(one) for one in causes)
+        return next((one for one in replies if one is not None), None) or self._of_transport(causes)
+
+    def _of_reply(self, error: BaseException) -> QueueError | None:
+        from redis import exceptions as r
+
+        text = str(error)
+        match error:
+            case r.AuthenticationError() | r.AuthenticationWrongNumberOfArgsError():
+                return self._unauthorized()
+            case r.NoPermissionError():
+                return QueueMisconfigured(
+                    f"the user of {self.shown_url} may not do this: {text}; nothing was changed. "
+                    "It needs ~{queue_name}:* and the commands of the scripts: docs/queue.md"
+                )
+            case r.OutOfMemoryError():
+                return ServerOutOfMemory(text)
+            case r.BusyLoadingError() | r.ReadOnlyError():
+                return self._unavailable("it is starting, or a replica", reached=True)
+            case r.InvalidResponse():
+                return self._no_valkey("its answers are of another protocol")
+            case r.ResponseError() if text.startswith(_NOT_LET_IN):
+                return self._unauthorized()
+            case r.ResponseError() if text.startswith(_SERVER_IS_BUSY):
+                return self._unavailable(text.partition(" ")[0], reached=True)
+            case r.ResponseError():
+                return self._no_valkey(text)
+            case _:
+                return None
+
+    def _unauthorized(self) -> QueueUnauthorized:
+        return QueueUnauthorized(
+            f"Valkey at {self.shown_url} refuses the password or the user; nothing was changed. "
+            "Check VALKEY_URL (redis://USER:PASSWORD@HOST:PORT/0)"
+        )
+
+    def _no_valkey(self, why: str) -> QueueMisconfigured:
+        return QueueMisconfigured(
+            f"what answers at {self.shown_url} cannot run the queue ({why[:200]}); nothing was changed. "
+            "Valkey 8 or Redis 7 and newer is needed"
+        )
+
+    def _of_transport(self, causes: list[BaseException]) -> QueueError:
+        certificate = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+        if certificate is not None:
+            return QueueMisconfigured(
+                f"no TLS with Valkey at {self.shown_url}: {certificate.reason or 'handshake failed'}; nothing was "
+                "changed. Check the certificate, or ssl_ca_certs in VALKEY_URL"
+            )
+        reached = not any(isinstance(one, _UNREACHED) for one in causes)
+        return self._unavailable(_reason(causes), reached=reached)
+
+    def _unavailable(self, why: str, *, reached: bool) -> QueueUnavailable:
+        state = "whether the last change was made is unknown" if reached else "nothing was changed"
+        return QueueUnavailable(
+            f"no answer from Valkey at {self.shown_url} ({why}); {state}, and it is safe to try again. "
+            "Is it running? docker-compose -f docker-compose.valkey.yml up -d",
+            is_outcome_unknown=reached,
+        )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _reason(causes: list[BaseException]) -> str:
+    for one in causes:
+        if isinstance(one, socket.gaierror):
+            return "no such host"
+        if isinstance(one, TimeoutError):
+            return "timeout"
+        if isinstance(one, OSError) and one.errno is not None:
+            return os.strerror(one.errno).lower()
+    return "connection lost"
