@@ -159,9 +159,12 @@ class Ledger:
         release: bool = False,
         durable: bool = True,
         once: bool = False,
+        alone: bool = False,
         message: str | None = None,
     ) -> str | None:
         """Make a value and all that is pending durable; adopt it when that has committed.
+
+        With `alone`, steps that ride are not written: they are dropped, but only when the value has become true.
 
         Returns:
             The reason of a cancel that somebody asked for, or None.
@@ -172,6 +175,7 @@ class Ledger:
         """
         now = self._clock.now()
         rows = contents if contents is not None else Rows()
+        riding = () if alone else tuple(self.riding)
         batch = Batch(
             session_id=self._session.session_id,
             fence=self._session.fence,
@@ -183,7 +187,7 @@ class Ledger:
             final=final,
             revision=self._revision if durable else None,
             counters=counters,
-            journal=(*self.riding, row) if row is not None else tuple(self.riding),
+            journal=(*riding, row) if row is not None else riding,
             message=message if message is not None else self.message,
             durable=durable,
             new=rows.new,

@@ -251,9 +251,8 @@ class Steps:
                 await self._commit_step(step, facts)
             case Durability.ALONE:
                 step = self._machine.step(ledger.durable, trigger, facts)
-                ledger.drop_riding()
+                await self._commit_value(step, facts, alone=True)
                 del self.skipped[self._skipped_durably :]
-                await self._commit_value(step, facts)
             case Durability.UNSAVED:
                 step = self._machine.step(ledger.durable, trigger, facts)
                 ledger.drop_riding()
@@ -359,8 +358,8 @@ class Steps:
             return None
         return facts.message if self._kinds[step.session.state] is Kind.ENDING else None
 
-    async def _commit_value(self, step: Step, facts: Facts) -> None:
-        """State and journal only: nothing of items or checkpoint."""
+    async def _commit_value(self, step: Step, facts: Facts, *, alone: bool = False) -> None:
+        """State and journal only: nothing of items or checkpoint, and `alone` no step that rides either."""
         value = step.session
         final = self._kinds[value.state] is Kind.FINAL
         try:
@@ -371,6 +370,7 @@ class Steps:
                 final=final,
                 durable=not self.store_is_out,
                 once=self.store_is_out,
+                alone=alone,
                 message=self._message_of(step, facts),
             )
         except (StoreError, Interrupted) as exc:

@@ -16,7 +16,7 @@ from virtual import HookedStore, World, forget, world
 from twitor_fsm.config import Settings
 from twitor_fsm.core.states import State
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
-from twitor_fsm.errors import StoreUnavailable
+from twitor_fsm.errors import AuthenticationFailed, InvalidItem, StoreUnavailable
 from twitor_fsm.events import Transition
 from twitor_fsm.report import CrawlReport, exit_code
 from twitor_fsm.simulator import Fault, FaultKind
@@ -365,6 +365,45 @@ async def test_a_cancel_that_finds_the_store_again_is_saved(tmp_path: Path) -> N
             Reason.STOPPED_BY_USER, 75, True,
         )  # fmt: skip
         assert w.stored() == w.sim.truth()[:180]  # the page in hand went with it
+
+
+async def test_a_cancel_that_ends_the_wait_for_an_auth_step_drops_nothing(tmp_path: Path) -> None:
+    """The step of AUTH drops what is pending; when it does not become true, nothing is dropped."""
+
+    def at_auth(_: str, batch: Batch | None) -> bool:
+        return batch is not None and batch.value.state == State.ABORTING
+
+    calls = 0
+
+    async def handler(item: Item, fence: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise InvalidItem("no text")
+        if calls == 3:
+            raise AuthenticationFailed("the app's own service refuses")
+
+    async with world(tmp_path, COUNT) as w:
+        store = Breaking(w.path, at_auth, "busy")
+        waiting = asyncio.Event()
+        w.clock.on_sleep = lambda _: waiting.set()
+        w.clock.gate = asyncio.Event()
+        async with w.engine(store) as engine:
+            handle = await engine.start(w.source(), user_id=w.sim.user_id, handler=handler)
+            await waiting.wait()
+            store.outage.repair()
+            handle.cancel()
+            report = await asyncio.wait_for(handle.wait(), 5)
+            await w.check(engine, report)
+
+        assert report.reason == Reason.STOPPED_BY_USER
+        assert await w.path_of(report) == [
+            "item_skipped:running",
+            "cancel:shutting_down",
+            "cleaned_up:shut_down",
+        ]
+        assert [brief.id for brief in report.skipped_items] == w.sim.truth()[:1]
+        assert w.stored() == w.sim.truth()[1:2]
 
 
 async def test_a_commit_whose_answer_was_lost_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
