@@ -25,7 +25,7 @@ CAUGHT = {
     "backoff_ignored": ("handler", "waits_are_waited_out"),
     "closed_source_asked": ("handler", "waits_are_waited_out"),
     "no_checkpoint_within_a_page": ("handler", "little_is_at_risk"),
-    "retry_never_due": ("broken", "ends_when_faults_stop"),
+    "retry_never_due": ("tokens", "ends_when_faults_stop"),
     "cleanup_waits_for_an_event": ("loop", "ends_when_faults_stop"),
     "checkpoint_before_items": ("handler", "checkpoint_names_durable_items"),
     "skip_not_recorded": ("handler", "counts_add_up"),

@@ -8,12 +8,20 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from ..listing import Known, Place, stands_above
+from ..listing import Known, Mark, Place, stands_above
 from ..page import Entry, Status
 from ..progress import Listed, Progress, Save
 from .world import Durable, Kept
 
-__all__ = ["due_keys", "known", "missing", "written"]
+__all__ = [
+    "asked_again",
+    "cleared",
+    "due_keys",
+    "known",
+    "missing",
+    "set_by_hand",
+    "written",
+]
 
 
 def known(durable: Durable, keys: tuple[str, ...]) -> dict[str, Known]:
@@ -46,6 +54,28 @@ def due_keys(durable: Durable) -> tuple[str, ...]:
     return tuple(str(n) for n, kept in enumerate(durable.items) if kept.due)
 
 
+def asked_again(durable: Durable) -> Durable:
+    """See `Store.retry_skipped`."""
+    items = tuple(attrs.evolve(kept, due=kept.skipped) for kept in durable.items)
+    return attrs.evolve(durable, items=items)
+
+
+def set_by_hand(durable: Durable) -> Durable:
+    """See `Store.save_checkpoint`: the next crawl walks from the top; a walk under way is void."""
+    mark = durable.mark if durable.mark is not None else Mark()
+    items = list(durable.items)
+    if mark.under_way:
+        _void(items, lambda kept: kept.walk == mark.walk)
+    return attrs.evolve(durable, items=tuple(items), mark=Mark(walk=mark.walk))
+
+
+def cleared(durable: Durable) -> Durable:
+    """See `Store.clear_checkpoint`: every place is void."""
+    items = list(durable.items)
+    _void(items, lambda _: True)
+    return attrs.evolve(durable, items=tuple(items), mark=None)
+
+
 def written(
     durable: Durable,
     progress: Progress,
@@ -73,20 +103,21 @@ def written(
 def _write(items: list[Kept], entry: Entry, walk: int, *, is_invalid: bool) -> None:
     number = int(entry.key)
     kept = items[number]
+    stored, skipped = kept.stored, kept.skipped
+    undecoded, due = kept.undecoded, kept.due
     match entry.status:
         case Status.REPEATED:
             return
         case Status.NEW:
-            kept = attrs.evolve(kept, stored=True, skipped=False, undecoded=False, due=False)
+            stored, skipped, undecoded, due = True, False, False, False
         case Status.SKIPPED:
-            kept = attrs.evolve(kept, skipped=True, undecoded=is_invalid, due=False)
+            skipped, undecoded, due = True, is_invalid, False
         case _ if not kept.is_settled:
             return  # there is no row to note anything in
         case _:
             pass
-    if entry.position is not None:
-        kept = attrs.evolve(kept, walk=walk, position=entry.position)
-    items[number] = attrs.evolve(kept, met=True)
+    place = (kept.walk, kept.position) if entry.position is None else (walk, entry.position)
+    items[number] = Kept(stored, skipped, undecoded, due, *place, met=True)
 
 
 def _void_abandoned(items: list[Kept], durable: Durable, save: Save) -> None:

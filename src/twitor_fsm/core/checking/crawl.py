@@ -14,8 +14,8 @@ from ..listing import Place
 from ..page import Status, Tally
 from ..plan import Fetch
 from ..progress import Checkpoint, Progress, Save
-from .books import due_keys, known, missing, written
-from .normal import normal
+from .books import asked_again, cleared, due_keys, known, missing, set_by_hand, written
+from .normal import Normal
 from .scope import Scope
 from .service import Answer, answers
 from .world import Durable, Kept, Work
@@ -33,7 +33,6 @@ class Saved:
 
     Attributes:
         save: What it writes.
-        before: What was durable before.
         after: What is durable then.
         known: The work if it took place and we know.
         unknown: The work if it took place and we do not.
@@ -41,7 +40,6 @@ class Saved:
     """
 
     save: Save
-    before: Durable
     after: Durable
     known: int
     unknown: int
@@ -57,6 +55,7 @@ class Crawl:
         self.works: Final[list[Work]] = []
         self._numbers: dict[Work, int] = {}
         self._begin = begin
+        self._normal = Normal(scope)
         self._rules = scope.rules
         self._done: dict[tuple[object, ...], int] = {}
         self._answers: dict[tuple[int, Fetch], list[tuple[str, int]]] = {}
@@ -64,7 +63,7 @@ class Crawl:
 
     def number(self, work: Work) -> int:
         """The number of a work; a new one if it was never met."""
-        work = normal(work, self.scope)
+        work = self._normal(work)
         found = self._numbers.get(work)
         if found is None:
             found = self._numbers[work] = len(self.works)
@@ -158,6 +157,31 @@ class Crawl:
             self._done[key] = self.number(attrs.evolve(work, hidden=work.hidden - 1))
         return self._done[key]
 
+    def noted(self, number: int) -> int:
+        """A commit without items: it notes whether the source's limit is used up."""
+        key = ("noted", number)
+        if key not in self._done:
+            work = self.works[number]
+            durable = work.durable
+            if work.closing is not None:
+                durable = attrs.evolve(durable, closed=work.closing)
+            self._done[key] = self.number(attrs.evolve(work, durable=durable, closing=None))
+        return self._done[key]
+
+    def changed_by_hand(self, number: int) -> list[tuple[str, int]]:
+        """What people may do between runs: have skipped items tried again, set the checkpoint, clear it."""
+        work = self.works[number]
+        changes = [
+            ("skipped items are to be tried again", asked_again(work.durable)),
+            ("the checkpoint is set by hand", set_by_hand(work.durable)),
+            ("the checkpoint is cleared", cleared(work.durable)),
+        ]
+        return [
+            (what, self.number(attrs.evolve(work, durable=durable)))
+            for what, durable in changes
+            if durable != work.durable
+        ]
+
     # -- operations -------------------------------------------------------------------------------
 
     def fetched(self, number: int, wanted: Fetch) -> list[tuple[str, int]]:
@@ -250,7 +274,6 @@ class Crawl:
         )
         return Saved(
             save,
-            work.durable,
             after,
             self.number(known_then),
             self.number(attrs.evolve(work, durable=after)),

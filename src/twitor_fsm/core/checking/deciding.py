@@ -88,6 +88,7 @@ class Decider:
         self._idle = decisions.begin(None, rules=scope.rules, ordinal=1)
         self._numbers: dict[SessionValue, int] = {}
         self._steps: dict[tuple[int, Event], Stepped] = {}
+        self._kinds_of_error: dict[tuple[int, bool], list[tuple[ErrorCategory, Event]]] = {}
         self._left: dict[int, str] = {}
         self._errors: dict[tuple[object, ...], Event] = {}
         self._invariants = [i.of_step for i in invariants if i.of_step is not None]
@@ -158,6 +159,19 @@ class Decider:
                 trigger, strategy.category, strategy.reason, strategy.delay, allowed
             )
         return self._errors[key]
+
+    def errors(self, number: int, *, of_item: bool) -> list[tuple[ErrorCategory, Event]]:
+        """An error of each category; where two lead to the same, the first stands for both."""
+        key = (number, of_item)
+        if key not in self._kinds_of_error:
+            found: dict[tuple[object, ...], tuple[ErrorCategory, Event]] = {}
+            for category in ErrorCategory:
+                event = self.error(number, category, of_item=of_item)
+                stepped = self.step(number, event)
+                then = (stepped.value, stepped.trigger, stepped.effects, stepped.durability)
+                found.setdefault((then, stepped.broken, event.delay_s), (category, event))
+            self._kinds_of_error[key] = list(found.values())
+        return self._kinds_of_error[key]
 
     def step(self, number: int, event: Event) -> Stepped:
         """Take an event through the machine; one that the table refuses ends the session as a bug."""

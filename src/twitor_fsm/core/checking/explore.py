@@ -156,8 +156,9 @@ def _visit(
         for invariant in of_world:
             if invariant.of_world is not None and not invariant.of_world(world):
                 return finding(invariant, atlas.story(number)), edges
-        for what, after, settings, broken in shell.edges(code):
-            edges += 1
+        found = shell.edges(code)
+        edges += len(found)
+        for what, after, settings, broken in found:
             if broken:
                 return finding(sentences[broken], atlas.story(number, (what, after))), edges
             atlas.note(number, what, after, settings)

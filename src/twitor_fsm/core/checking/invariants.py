@@ -57,6 +57,7 @@ class Written:
         progress: Progress before it; None with `save`.
         before: What was durable before.
         after: What is durable then.
+        arrivals: Items at the top that may be bookmarked after a walk has passed them.
     """
 
     trigger: str | None
@@ -65,6 +66,7 @@ class Written:
     progress: Progress | None
     before: Durable
     after: Durable
+    arrivals: int
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +98,8 @@ def _paused_is_durable(world: World) -> bool:
         return True
     is_noted = row is not None and row.state == State.PAUSED_RATE_LIMIT
     nothing_pending = progress.done == progress.saved
-    return world.is_behind or (is_noted and nothing_pending and world.durable.mark is not None)
+    has_mark = world.durable.mark is not None or world.scope.changed_by_hand  # people may clear it
+    return world.is_behind or (is_noted and nothing_pending and has_mark)
 
 
 def _tries_are_bounded(world: World) -> bool:
@@ -106,21 +109,15 @@ def _tries_are_bounded(world: World) -> bool:
     )
 
 
-def _checkpoint_names_durable_items(world: World) -> bool:
-    mark, items = world.durable.mark, world.durable.items
-    if mark is None or mark.walk == 0:
+def _checkpoint_names_durable_items(written: Written) -> bool:
+    save, items = written.save, written.after.items
+    if save is None:
         return True
-    passed = int(mark.cursor) if mark.cursor is not None else 0
-    if not mark.under_way:
+    passed = int(save.mark.cursor) if save.mark.cursor is not None else 0
+    if save.listed is not None:
         passed = len(items)
-    return all(items[n].is_settled for n in range(world.scope.arrivals, passed))
-
-
-def _last_id_is_durable(written: Written) -> bool:
-    save = written.save
-    if save is None or save.last_key is None:
-        return True
-    return written.after.items[int(save.last_key)].stored
+    is_durable = all(items[n].is_settled for n in range(written.arrivals, passed))
+    return is_durable and (save.last_key is None or items[int(save.last_key)].stored)
 
 
 def _nothing_is_stored_twice(written: Written) -> bool:
@@ -178,6 +175,8 @@ def _little_is_at_risk(world: World) -> bool:
     progress = world.progress
     if progress is None or progress.page is None or not world.scope.has_handler:
         return True
+    if progress.unsaved <= world.scope.checkpoint_every:
+        return True
     pending = progress.page.entries[progress.saved : progress.done]
     return sum(1 for e in pending if e.status is Status.NEW) <= world.scope.checkpoint_every
 
@@ -221,8 +220,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         name="checkpoint_names_durable_items",
         sentence="the checkpoint has passed no item that is neither stored nor recorded as skipped",
-        of_world=_checkpoint_names_durable_items,
-        of_commit=_last_id_is_durable,
+        of_commit=_checkpoint_names_durable_items,
     ),
     Invariant(
         name="nothing_is_stored_twice",

@@ -19,7 +19,7 @@ Pure. Must not know: how worlds are explored.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -29,76 +29,90 @@ from ..progress import Progress
 from .scope import Scope
 from .world import Durable, Kept, Work
 
-__all__ = ["normal"]
+__all__ = ["Normal"]
 
-_NO_COUNTS = Tally()
-_NO_RUN = Run()
+_NO_COUNTS: Final = Tally()
+_NO_RUN: Final = Run()
 
 
-def normal(work: Work, scope: Scope) -> Work:
-    """The value that stands for all that cannot be told from it."""
-    progress, durable = work.progress, work.durable
-    items = durable.items
-    if scope.reduced:
-        items = tuple(map(_settled, items))
-    if not scope.keeps_counts:
-        items = tuple(_never_met(kept) if kept.met else kept for kept in items)
-    current = _walks_under_way(progress, durable)
-    if scope.items < CAUGHT_UP_RUN:
-        items = tuple(
-            _placeless(kept) if kept.walk and kept.walk not in current else kept for kept in items
+class Normal:
+    """Finds the value that stands for all that cannot be told from it."""
+
+    def __init__(self, scope: Scope) -> None:
+        """In this setting."""
+        self._scope = scope
+        self._items: dict[
+            tuple[int, frozenset[int]], tuple[tuple[Kept, ...], tuple[Kept, ...]]
+        ] = {}
+
+    def __call__(self, work: Work) -> Work:
+        """The value that stands for this one."""
+        scope, progress, durable = self._scope, work.progress, work.durable
+        current = _walks_under_way(progress, durable)
+        normal_durable = Durable(
+            self._normal_items(durable.items, current),
+            durable.mark,
+            _ahead(durable.closed),
+            durable.tally if scope.keeps_counts else _NO_COUNTS,
         )
-    durable = Durable(
-        items,
-        durable.mark,
-        _ahead(durable.closed),
-        durable.tally if scope.keeps_counts else _NO_COUNTS,
+        closing = _ahead(work.closing) if work.closing != durable.closed else None
+        if progress is not None:
+            progress = _normal_progress(progress, scope)
+        renamed = _renamed(progress, normal_durable, current)
+        return Work(*renamed, closing, work.hidden, work.hidden_at_start)
+
+    def _normal_items(self, items: tuple[Kept, ...], current: frozenset[int]) -> tuple[Kept, ...]:
+        """Of the same items, the same answer: most changes leave them alone."""
+        key = (id(items), current)
+        found = self._items.get(key)
+        if found is None:
+            normal = tuple(_normal_item(kept, self._scope, current) for kept in items)
+            found = self._items[key] = (items, normal)  # kept alive: its id must not be used again
+            self._items[id(normal), current] = (normal, normal)
+        return found[1]
+
+
+def _normal_item(kept: Kept, scope: Scope, current: frozenset[int]) -> Kept:
+    is_settled = kept.skipped and not (kept.due or kept.undecoded)
+    as_stored = scope.reduced and is_settled
+    has_place = scope.items >= CAUGHT_UP_RUN or kept.walk in current
+    return Kept(
+        stored=kept.stored or as_stored,
+        skipped=kept.skipped and not as_stored,
+        undecoded=kept.undecoded,
+        due=kept.due,
+        walk=kept.walk if has_place else 0,
+        position=kept.position if has_place else 0,
+        met=kept.met and scope.keeps_counts,
     )
-    closing = _ahead(work.closing) if work.closing != work.durable.closed else None
-    if progress is not None:
-        progress = _normal_progress(progress, scope)
-    renamed = _renamed(progress, durable, current)
-    return Work(*renamed, closing, work.hidden, work.hidden_at_start)
 
 
 def _ahead(seconds: float | None) -> float | None:
     return seconds if seconds is not None and seconds > 0.0 else None
 
 
-def _settled(kept: Kept) -> Kept:
-    if kept.skipped and not (kept.due or kept.undecoded):
-        return Kept(True, False, False, False, kept.walk, kept.position, kept.met)  # noqa: FBT003
-    return kept
-
-
-def _never_met(kept: Kept) -> Kept:
-    return attrs.evolve(kept, met=False)
-
-
-def _placeless(kept: Kept) -> Kept:
-    return attrs.evolve(kept, walk=0, position=0)
-
-
 # -- walks ----------------------------------------------------------------------------------------
 
 
-def _walks_under_way(progress: Progress | None, durable: Durable) -> set[int]:
-    walks = set()
+def _walks_under_way(progress: Progress | None, durable: Durable) -> frozenset[int]:
+    walks: set[int] = set()
     if durable.mark is not None and durable.mark.under_way:
         walks.add(durable.mark.walk)
     if progress is not None:
         walks.add(progress.mark.walk)
-    return walks
+    return frozenset(walks)
 
 
 def _renamed(
-    progress: Progress | None, durable: Durable, current: set[int]
+    progress: Progress | None, durable: Durable, current: frozenset[int]
 ) -> tuple[Progress | None, Durable]:
-    used = {kept.walk for kept in durable.items} | current | {0}
+    used = {kept.walk for kept in durable.items}
+    used |= current
+    used.add(0)
     if durable.mark is not None:
         used.add(durable.mark.walk)
-    if progress is not None and progress.run.last is not None:
-        used.add(progress.run.last[0])
+    if progress is not None:
+        used |= _walks_met(progress)
     ranks = {walk: rank for rank, walk in enumerate(sorted(used))}
     if all(walk == rank for walk, rank in ranks.items()):
         return progress, durable
@@ -114,6 +128,16 @@ def _renamed(
         durable, items=items, mark=None if durable.mark is None else _mark(durable.mark, rank)
     )
     return (None if progress is None else _with_walks(progress, rank)), durable
+
+
+def _walks_met(progress: Progress) -> set[int]:
+    page = progress.page
+    places = [progress.run.last]
+    if page is not None and page.sighting is not None:
+        places.append(page.sighting.place)
+    if page is not None and page.verdict is not None:
+        places.append(page.verdict.caught_up_at)
+    return {place[0] for place in places if place is not None}
 
 
 def _mark(mark: Mark, rank: Callable[[int], int]) -> Mark:
@@ -177,12 +201,13 @@ def _normal_entries(progress: Progress, page: PageInHand, scope: Scope) -> tuple
     entries = list(page.entries)
     for index in range(progress.saved):
         entry = entries[index]
-        entries[index] = Entry(entry.key, entry.status, None, counts=False)
+        if entry.position is not None or entry.counts:
+            entries[index] = Entry(entry.key, entry.status, None, counts=False)
     last = max((i for i in range(progress.done) if entries[i].status is Status.NEW), default=-1)
     for index in range(last):
         entry = entries[index]
-        if index < progress.saved:
+        if index < progress.saved and entry.status is not Status.KNOWN:
             entries[index] = Entry(entry.key, Status.KNOWN, None, counts=False)
-        elif scope.reduced and entry.status is Status.SKIPPED:
+        elif index >= progress.saved and scope.reduced and entry.status is Status.SKIPPED:
             entries[index] = attrs.evolve(entry, status=Status.NEW)
     return tuple(entries)

@@ -104,32 +104,38 @@ class Shell:
 
     # -- edges ------------------------------------------------------------------------------------
 
-    def edges(self, code: Code) -> Iterator[Edge]:
-        """Everything that can happen next."""
+    def edges(self, code: Code) -> list[Edge]:
+        """Everything that can happen next: what leads to the same world in the same settings counts once."""
         value, row, work, flags = code
         if self._depends_on_row(value, work, flags):
-            for what, after, settings, broken in self._happening(code):
-                yield what, self._normal(after), settings, broken
-            return
+            return self._distinct(code)
         key = (value, work, flags)
         moves = self._moves.get(key)
         if moves is None:
-            happening = self._happening((value, SAME, work, flags))
-            moves = self._moves[key] = [
-                (what, self._normal(after), settings, broken)
-                for what, after, settings, broken in happening
-            ]
-        for what, (then, held, number, flagged), settings, broken in moves:
-            after = (then, row if held == SAME else held, number, flagged)
-            yield what, after, settings, broken
+            moves = self._moves[key] = self._distinct((value, SAME, work, flags))
+        return [
+            (what, (then, row if held == SAME else held, number, flagged), settings, broken)
+            for what, (then, held, number, flagged), settings, broken in moves
+        ]
+
+    def _distinct(self, code: Code) -> list[Edge]:
+        found: dict[tuple[Code, str], Edge] = {}
+        for what, after, settings, broken in self._happening(code):
+            normal = self._normal(after)
+            first = found.get((normal, broken))
+            if first is None:
+                found[normal, broken] = (what, normal, settings, broken)
+            elif settings & ~first[2]:
+                found[normal, broken] = (first[0], normal, first[2] | settings, broken)
+        return list(found.values())
 
     def _depends_on_row(self, value: int, work: int, flags: int) -> bool:
         """Whether what happens next depends on what the store holds of the session; else it is found out once."""
-        if value < 0 or flags or self._rows_matter:
+        if value < 0 or flags & (OUT | BEHIND) or self._rows_matter:
             return True
         if self.decider.kind(value) in {Kind.ENDING, Kind.FINAL}:
             return True
-        return isinstance(self._operation(value, work), ops.Wait)
+        return not flags and isinstance(self._operation(value, work), ops.Wait)
 
     def _normal(self, code: Code) -> Code:
         """A session that is ending writes neither items nor checkpoint, whatever it has in memory.
@@ -178,6 +184,9 @@ class Shell:
         timers = [session.retry_at, session.resume_at] if session is not None else []
         if any((*timers, work.durable.closed)):
             yield "time passes", self._later(code, LONGEST_WAIT_S), 0, ""
+        if self.scope.changed_by_hand:
+            for what, changed in self.crawl.changed_by_hand(number):
+                yield what, (NOBODY, row, changed, 0), 0, ""
         if work.hidden:
             yield "a bookmark is added", (NOBODY, row, self.crawl.arrived(number), 0), 0, ""
         kind = decider.kind(row) if row >= 0 else Kind.FINAL
@@ -241,9 +250,8 @@ class Shell:
             settings = 0 if odd else CALM | NO_STORE
             label = f"{what} ({odd})" if odd else what
             yield label, (recovered, row, after, flags), settings, broken
-        for category in ErrorCategory:
+        for category, event in self.decider.errors(value, of_item=False):
             settings = NO_NETWORK if category is ErrorCategory.NETWORK else 0
-            event = self.decider.error(value, category, of_item=False)
             yield from self._failed(f"{what}: {category}", code, settings, event)
         if self.scope.refuses_cursors and wanted.cursor is not None:
             yield from self._cursor_refused(f"{what}: cursor refused", code)
@@ -265,8 +273,7 @@ class Shell:
         what = f"handle item {self.crawl.item(work, index)}"
         recovered, broken = self._recovered(value)
         yield what, (recovered, row, self.crawl.handled(work), flags), _ALWAYS, broken
-        for category in ErrorCategory:
-            event = self.decider.error(value, category, of_item=True)
+        for category, event in self.decider.errors(value, of_item=True):
             yield from self._post_error(f"{what}: {category}", code, 0, event, index)
 
     def _asked(self, what: str, code: Code, after: int) -> Iterator[Edge]:
@@ -360,7 +367,7 @@ class Shell:
         broken = self._broken_by((work, finishing, is_flood, trigger), saved, stepped)
         yield what or "commit", (new, new, saved.known, flags), settings & _ANSWERED, broken
         lost: Code = (value, new, saved.unknown, flags | BEHIND)
-        is_cancel = trigger == Trigger.CANCEL
+        is_cancel = _is_wish(stepped)
         if trigger == Trigger.STORE_FAILED:
             yield f"{_and(what, 'no answer')}, the session breaks", self._gone(code), 0, ""
             return
@@ -396,6 +403,7 @@ class Shell:
     ) -> Iterator[Edge]:
         """State and journal alone: as `Steps._commit_value`."""
         value, row, work, flags = code
+        noted = self.crawl.noted(work)
         new, is_final = stepped.value, self.decider.kind(stepped.value) is Kind.FINAL
         is_ended = row >= 0 and self.decider.kind(row) is Kind.FINAL
         is_replaced = is_ended or bool(flags & BEHIND and not flags & OUT)
@@ -403,13 +411,13 @@ class Shell:
             yield _and(what, "lease lost"), self._gone(code), settings & _ANSWERED, ""
         else:
             broken = self._broken_by((work, False, False, stepped.trigger), None, stepped)
-            yield what or "commit", (new, new, work, flags), settings & _ANSWERED, broken
-        lost: Code = (value, row if is_replaced else new, work, flags | BEHIND)
+            yield what or "commit", (new, new, noted, flags), settings & _ANSWERED, broken
+        lost: Code = (value, row if is_replaced else new, noted, flags | BEHIND)
         if not is_final:
             yield from self._no_answer(what, code, lost, settings)
             return
         yield _and(what, "no answer"), (new, row, work, flags), settings & NO_STORE, ""
-        yield _and(what, "answer lost (took place)"), (new, lost[1], work, flags), 0, ""
+        yield _and(what, "answer lost (took place)"), (new, *lost[1:3], flags), 0, ""
 
     def _broken_by(
         self, key: tuple[int, bool, bool, str | None], saved: Saved | None, stepped: Stepped | None
@@ -418,12 +426,11 @@ class Shell:
         if (key, saved is None) not in self._broken:
             effects = stepped.effects if stepped is not None else ()
             work = self.crawl.works[key[0]]
-            if saved is None:
-                written = Written(key[3], effects, None, None, work.durable, work.durable)
-            else:
-                written = Written(
-                    key[3], effects, saved.save, work.progress, saved.before, saved.after
-                )
+            save, progress, after = None, None, work.durable
+            if saved is not None:
+                save, progress, after = saved.save, work.progress, saved.after
+            arrivals = self.scope.arrivals
+            written = Written(key[3], effects, save, progress, work.durable, after, arrivals)
             names = (i.name for i in self._invariants if i.of_commit and not i.of_commit(written))
             self._broken[key, saved is None] = next(names, "")
         return self._broken[key, saved is None] or (stepped.broken if stepped is not None else "")
@@ -436,6 +443,13 @@ def _known(code: Code) -> int:
     """
     value, row, _, flags = code
     return value if row < 0 or flags & BEHIND else row
+
+
+def _is_wish(stepped: Stepped | None) -> bool:
+    """Whether it is a cancel that somebody asked for: tried once, and asked for again if an item is refused."""
+    if stepped is None or stepped.trigger != Trigger.CANCEL:
+        return False
+    return stepped.reason != Reason.MAX_ITEMS
 
 
 def _and(what: str, outcome: str) -> str:

@@ -15,7 +15,7 @@ from .scope import Scope
 __all__ = ["Durable", "Kept", "Work", "World"]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Kept:
     """What the store holds of one item.
 
@@ -43,7 +43,7 @@ class Kept:
         return self.stored or self.skipped
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Durable:
     """What survives the process, the session's own row left aside.
 
