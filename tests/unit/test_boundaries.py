@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -79,15 +80,24 @@ class Module:
     def package(self) -> str:
         return self.dotted if self.path.endswith("__init__.py") else self.dotted.rpartition(".")[0]
 
-    def imports(self) -> Iterator[Import]:
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree; walked once for all rules."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        return tuple(self._imports())
+
+    def _imports(self) -> Iterator[Import]:
         typing_only = {
             id(inner)
-            for node in ast.walk(self.tree)
+            for node in self.nodes
             if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
             for statement in node.body
             for inner in ast.walk(statement)
         }
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             match node:
                 case ast.Import(names=names):
                     found = [alias.name for alias in names]
@@ -109,10 +119,14 @@ class Module:
         above = parts[: len(parts) - level + 1]
         return ".".join([*above, module] if module else above)
 
-    def mentions(self) -> Iterator[tuple[str, int, bool]]:
+    @cached_property
+    def mentions(self) -> tuple[tuple[str, int, bool], ...]:
+        return tuple(self._mentions())
+
+    def _mentions(self) -> Iterator[tuple[str, int, bool]]:
         """Every dotted name that is read, written in full (aliases resolved), its line, and whether it is called."""
         aliases: dict[str, str] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             match node:
                 case ast.Import(names=names):
                     for alias in names:  # `import a.b` binds `a`, `import a.b as c` binds `a.b`
@@ -121,14 +135,15 @@ class Module:
                 case ast.ImportFrom(module=module, names=names, level=level):
                     base = self._base(module, level)
                     aliases |= {a.asname or a.name: f"{base}.{a.name}" for a in names}
-        called = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
-        for node in ast.walk(self.tree):
+        called = {id(node.func) for node in self.nodes if isinstance(node, ast.Call)}
+        for node in self.nodes:
             if isinstance(node, ast.Name | ast.Attribute):
                 first, dot, rest = ast.unparse(node).partition(".")
                 if first in aliases:
                     yield f"{aliases[first]}{dot}{rest}", node.lineno, id(node) in called
 
 
+@cache
 def modules() -> list[Module]:
     return [
         Module(file.relative_to(SRC).as_posix(), ast.parse(file.read_text("utf-8")))
@@ -149,7 +164,7 @@ def imports_of(
     return [
         f"{module.path}:{one.line} imports {one.name}"
         for module in found
-        for one in module.imports()
+        for one in module.imports
         if one.top == top and not allowed(module, one)
     ]
 
@@ -162,7 +177,7 @@ def impure_core(found: list[Module]) -> list[str]:
     broken = []
     while to_do:
         module = to_do.pop()
-        for one in module.imports():
+        for one in module.imports:
             where = f"{module.path}:{one.line} imports {one.name}"
             if one.top != PACKAGE:
                 if one.top not in PURE | {"attrs"}:
@@ -177,12 +192,12 @@ def impure_core(found: list[Module]) -> list[str]:
                 to_do.append(by_name[home])
         broken += [
             f"{module.path}:{line} asks {name}"
-            for name, line, _ in module.mentions()
+            for name, line, _ in module.mentions
             if name in CLOCKS or name in {"builtins.open", "builtins.input"}
         ]
         broken += [
             f"{module.path}:{node.lineno} awaits"
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
         ]
     return broken
@@ -197,7 +212,7 @@ def clock_readers(found: list[Module]) -> list[str]:
     for module in found:
         if module.path == "clock.py":
             continue
-        nodes = list(ast.walk(module.tree))
+        nodes = module.nodes
         gives_way = {
             call.func.lineno
             for call in nodes
@@ -210,7 +225,7 @@ def clock_readers(found: list[Module]) -> list[str]:
             for default in (*arguments.defaults, *arguments.kw_defaults)
             if default is not None
         }
-        for name, line, is_called in module.mentions():
+        for name, line, is_called in module.mentions:
             harmless = (is_called and name == "asyncio.sleep" and line in gives_way) or (
                 not is_called and line in is_default
             )
@@ -224,7 +239,7 @@ def environment_readers(found: list[Module]) -> list[str]:
         f"{module.path}:{line} reads {name}"
         for module in found
         if module.path != "config.py"
-        for name, line, _ in module.mentions()
+        for name, line, _ in module.mentions
         if name in ENVIRONMENT
     ]
 
@@ -267,7 +282,7 @@ def kit_importers(found: list[Module]) -> list[str]:
     return [
         f"{module.path}:{one.line} imports {one.name}"
         for module in found
-        for one in module.imports()
+        for one in module.imports
         if one.name.startswith(f"{PACKAGE}.testing")
         and not module.path.startswith("testing/")
         and module.path != "cli/verbs/verify.py"

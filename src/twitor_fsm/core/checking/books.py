@@ -95,7 +95,8 @@ def written(
     if save.listed is not None:
         _void_unlisted(items, save.listed)
     for key in due:
-        items[int(key)] = attrs.evolve(items[int(key)], due=True)
+        if (kept := items[int(key)]).is_settled:  # in a reduced scope it may be known as stored
+            items[int(key)] = attrs.evolve(kept, stored=False, skipped=True, due=True)
     closed = closing if closing is not None else durable.closed
     return Durable(tuple(items), save.mark, closed, save.tally)
 

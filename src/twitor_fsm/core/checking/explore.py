@@ -3,17 +3,17 @@
 Pure. Must not know: what happens in a world, what must hold there.
 """
 
-from array import array
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..spec import MachineSpec
+from .atlas import Atlas
 from .deciding import Decisions
 from .invariants import INVARIANTS, Invariant
 from .proof import Explored, Finding, Proof, Verdict
 from .scope import SMALL, Scope
-from .shell import CALM, NO_NETWORK, NO_STORE, Code, Shell
-from .story import Moment, Story
+from .shell import CALM, NO_NETWORK, NO_STORE, Shell
+from .story import Story
 
 __all__ = ["ENDINGS", "explore", "prove_scopes"]
 
@@ -41,74 +41,6 @@ FINITE: Final = Invariant(
 )
 
 
-class _Atlas:
-    """Worlds in the order in which they were found, how each was found, and the edges on which nothing new fails."""
-
-    def __init__(self, shell: Shell) -> None:
-        self.shell = shell
-        self.codes: list[Code] = [shell.first]
-        self._numbers: dict[Code, int] = {shell.first: 0}
-        self._parents = array("q", [-1])
-        self._whats: list[str] = [""]
-        self.sources = array("q")
-        self.targets = array("q")
-        self.settings = array("B")
-
-    def note(self, source: int, what: str, code: Code, settings: int) -> None:
-        """An edge."""
-        target = self._numbers.get(code)
-        if target is None:
-            target = self._numbers[code] = len(self.codes)
-            self.codes.append(code)
-            self._parents.append(source)
-            self._whats.append(what)
-        if settings:
-            self.sources.append(source)
-            self.targets.append(target)
-            self.settings.append(settings)
-
-    def story(self, number: int, then: tuple[str, Code] | None = None) -> Story:
-        """The way on which a world was found, and what happened then."""
-        moments = [self._moment(*then)] if then is not None else []
-        while number > 0:
-            moments.append(self._moment(self._whats[number], self.codes[number]))
-            number = self._parents[number]
-        return Story(tuple(reversed(moments)))
-
-    def _moment(self, what: str, code: Code) -> Moment:
-        world = self.shell.world(code)
-        state = str(world.session.state) if world.session is not None else None
-        return Moment(what, state, sum(kept.is_settled for kept in world.durable.items))
-
-    def stuck(self, setting: int) -> int | None:
-        """The first world from which no end can be reached on edges of this setting; None if there is none."""
-        heads = array("q", [-1]) * len(self.codes)
-        following = array("q", [-1]) * len(self.targets)
-        for edge, target in enumerate(self.targets):
-            following[edge] = heads[target]
-            heads[target] = edge
-        ends = bytearray(map(self._ends(setting), self.codes))
-        to_do = [number for number, is_end in enumerate(ends) if is_end]
-        while to_do:
-            edge = heads[to_do.pop()]
-            while edge >= 0:
-                source = self.sources[edge]
-                if self.settings[edge] & setting and not ends[source]:
-                    ends[source] = 1
-                    to_do.append(source)
-                edge = following[edge]
-        found = ends.find(0)
-        return None if found < 0 else found
-
-    def _ends(self, setting: int) -> Callable[[Code], bool]:
-        shell = self.shell
-        if (
-            setting == NO_STORE
-        ):  # nothing can be started without it: a process that is gone has ended
-            return lambda code: shell.is_over(code) or shell.is_gone(code)
-        return shell.is_over
-
-
 def explore(
     scope: Scope,
     spec: MachineSpec,
@@ -127,7 +59,7 @@ def explore(
         most: Worlds after which they count as endless.
     """
     shell = Shell(scope, spec, decisions, invariants)
-    atlas = _Atlas(shell)
+    atlas = Atlas(shell)
     finding, edges = _visit(atlas, invariants, most)
     finding = finding or _first_stuck(atlas)
     states = {str(shell.decider.values[code[0]].state) for code in atlas.codes if code[0] >= 0}
@@ -142,7 +74,7 @@ def explore(
 
 
 def _visit(
-    atlas: _Atlas, invariants: tuple[Invariant, ...], most: int
+    atlas: Atlas, invariants: tuple[Invariant, ...], most: int
 ) -> tuple[Finding | None, int]:
     shell, codes, edges = atlas.shell, atlas.codes, 0
     of_world = [i for i in invariants if i.of_world is not None]
@@ -167,7 +99,7 @@ def _visit(
     return None, edges
 
 
-def _first_stuck(atlas: _Atlas) -> Finding | None:
+def _first_stuck(atlas: Atlas) -> Finding | None:
     for setting, invariant in ENDINGS.items():
         stuck = atlas.stuck(setting)
         if stuck is not None:

@@ -12,7 +12,7 @@ import attrs
 __all__ = ["Moment", "Story"]
 
 _HANDLED: Final = re.compile(r"handle item (\d+)")
-_ESCAPES: Final = {c: f"#{ord(c)};" for c in '#;"<>{}[]|&%\\'}
+_ESCAPES: Final = {c: f"#{ord(c)};" for c in '#;:"<>{}[]|&%\\'}
 
 
 @attrs.frozen
