@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .clock import VirtualClock
     from .conformance import assert_conforms
+    from .contracts.handler import HandlerContract
+    from .contracts.source import SourceContract
+    from .contracts.store import StoreContract
     from .crash_points import crash_points
+    from .crawl_machine import CrawlMachine
     from .faults import Faults, faulty_handler
     from .mishaps import Mishap, Plan
     from .sources import FaultySource, ListSource
@@ -21,7 +25,11 @@ if TYPE_CHECKING:
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "clock": ("VirtualClock",),
     "conformance": ("assert_conforms",),
+    "contracts.handler": ("HandlerContract",),
+    "contracts.source": ("SourceContract",),
+    "contracts.store": ("StoreContract",),
     "crash_points": ("crash_points",),
+    "crawl_machine": ("CrawlMachine",),
     "faults": ("Faults", "faulty_handler"),
     "mishaps": ("Mishap", "Plan"),
     "sources": ("FaultySource", "ListSource"),
@@ -32,13 +40,17 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CrawlMachine",
     "Faults",
     "FaultySource",
     "FaultyStore",
+    "HandlerContract",
     "ListSource",
     "MemoryStore",
     "Mishap",
     "Plan",
+    "SourceContract",
+    "StoreContract",
     "Trial",
     "VirtualClock",
     "assert_conforms",

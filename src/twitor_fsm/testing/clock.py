@@ -73,6 +73,11 @@ class VirtualClock:
         """How many wait for time to pass."""
         return sum(1 for _, _, woken in self._sleepers if not woken.done())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether real work is under way."""
+        return self._busy > 0
+
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
         """Real work is under way inside: time stands still."""

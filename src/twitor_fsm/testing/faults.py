@@ -5,7 +5,7 @@ Must not know: what is attempted. `FaultySource`, `FaultyStore` and a faulty han
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from ..clock import Clock
@@ -28,8 +28,8 @@ class Faults:
         met: Every mishap that was met, as `item 1: NETWORK`, in order.
         on: Whether anything goes wrong; set it to False and all attempts succeed.
         on_cancel: Called by a CANCEL.
-        on_attempt: Called with the place of every attempt of a process that lives.
-        step: Called before every attempt; may wait (so that a test can let a session take one step at a time).
+        on_attempt: Called with the place of every attempt that a living process begins.
+        step: Called then; may wait (so that a test can let a session take one step at a time).
     """
 
     def __init__(self, plan: Plan | None = None, clock: Clock | None = None) -> None:
@@ -83,6 +83,14 @@ class Faults:
         """The place of a page: pages are numbered as they are asked for first."""
         return f"page {self._pages.setdefault(cursor, len(self._pages) + 1)}"
 
+    def add(self, place: str, mishaps: Iterable[Mishap]) -> None:
+        """From now on the attempts at this place meet these too, after what they were to meet already."""
+        self._left.setdefault(place, deque()).extend(mishaps)
+
+    def add_next(self, word: str, mishap: Mishap) -> None:
+        """The next attempt of a kind that is counted (`commit`, `lookup`) meets this."""
+        self.add(f"{word} {self._numbers[word] + 1}", [mishap])
+
     def next_at(self, *places: str) -> Mishap:
         """What the next attempt at one of these places meets; of two places that have something the first counts."""
         if not self.on:
@@ -115,10 +123,11 @@ class Faults:
             LeaseLost: The process is dead.
             BaseException: An error of one of the six categories; see `ERRORS`.
         """
-        if self.step is not None:
-            await self.step(places[0])
         self.check_alive()
         self.on_attempt(places[0])
+        if self.step is not None:
+            await self.step(places[0])
+            self.check_alive()
         mishap = self.next_at(*places)
         match mishap:
             case Mishap.SLOW:

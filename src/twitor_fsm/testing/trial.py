@@ -46,6 +46,8 @@ class Trial:
         listing: What the source holds.
         durable: What was committed so far.
         problems: What was found wrong; `check` raises it.
+        handle: The session that runs, if one does.
+        ended: Done when it is over.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Trial:
         self.store: Store = store if store is not None else MemoryStore()
         self.listing: Listing = listing if listing is not None else Listing((), {})
         self.handle: CrawlHandle | None = None
+        self.ended: asyncio.Task[CrawlReport] | None = None
         self._plan = plan if plan is not None else Plan()
         self._source = source
         self._handler = handler
@@ -97,6 +100,7 @@ class Trial:
         self._spec = spec
         self._engine_options = engine_options
         self._handled: set[str] = set()
+        self._looks_as_before = False
         self._after_cancel: int | None = None
         self._cleaned = 0
         self._sessions: set[str] = set()
@@ -181,15 +185,17 @@ class Trial:
         self._cleaned = 0
         options.setdefault("cleanup", [self._clean])
         self.handle = await engine.start(source, user_id=self._user_id, handler=handler, **options)
+        self.ended = asyncio.create_task(self.handle.wait())
         self._sessions.add(self.handle.session_id)
+        self._looks_as_before = False
         return self.handle
 
     async def end(self) -> CrawlReport:
         """Wait until the session that was started has ended, one way or another."""
-        if self.handle is None:
+        if self.ended is None:
             raise AssertionError("no session was started")
-        report = await self.handle.wait()
-        self.handle = None
+        report = await self.ended
+        self.handle = self.ended = None
         return report
 
     async def _clean(self) -> None:
@@ -221,6 +227,7 @@ class Trial:
 
     def _look_at(self, batch: Batch) -> None:
         """A transaction was written."""
+        self._looks_as_before = False
         self.problems += of_transaction(batch, self.durable, self.listing, self._handled)
         self.durable.apply(batch)
         self._skips_told |= {
@@ -257,6 +264,9 @@ class Trial:
         problems = self.problems
         if report is not None and not self.faults.is_dead:
             problems += self._of_report(report)
+        if self._looks_as_before and not problems:
+            return
+        self._looks_as_before = True
         for session_id in sorted(self._sessions):
             problems += await self._of_session(session_id)
         self._sessions -= self.durable.ended  # which nothing can change any more

@@ -1,0 +1,186 @@
+"""Our own sources and handlers pass the public contracts; ones that break a promise do not."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from twitor_fsm.core.listing import End
+from twitor_fsm.errors import InvalidItem, SourceUnavailable
+from twitor_fsm.simulator import Simulator
+from twitor_fsm.sources.base import InvalidRaw, Item, Page, Source
+from twitor_fsm.sources.files import FileBookmarks
+from twitor_fsm.sources.x_api import XBookmarks
+from twitor_fsm.testing import (
+    Faults,
+    FaultySource,
+    HandlerContract,
+    ListSource,
+    SourceContract,
+)
+from twitor_fsm.testing.trial import Handler
+
+IDS = [f"{n * 7919 % 1009}" for n in range(1, 26)]
+
+
+class TestListSource(SourceContract):
+    def make_source(self) -> Source:
+        return ListSource(IDS, size=10, bad={IDS[3]})
+
+
+class TestListSourceWithDoubtfulEnds(SourceContract):
+    def make_source(self) -> Source:
+        return ListSource(IDS, end=End.UNVERIFIED, page_sizes=(20, 10, 5))
+
+
+class TestFaultySourceWithoutFaults(SourceContract):
+    def make_source(self) -> Source:
+        return FaultySource(ListSource(IDS, size=10), Faults())
+
+
+class TestFile(SourceContract):
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        records: list[dict[str, Any]] = [
+            {"id": key, "full_text": f"text {key}", "screen_name": "ada", "user_id": "7"}
+            for key in IDS
+        ]
+        del records[2]["id"]
+        self.path = tmp_path / "bookmarks.json"
+        self.path.write_text(json.dumps(records))
+
+    def make_source(self) -> Source:
+        return FileBookmarks(self.path)
+
+
+class TestX(SourceContract):
+    @pytest.fixture(autouse=True)
+    async def _simulator(self) -> AsyncIterator[None]:
+        async with Simulator(25, limit=10_000) as simulator:
+            self.simulator = simulator
+            self.user_id = simulator.user_id
+            yield
+
+    def make_source(self) -> Source:
+        return XBookmarks(self.simulator.token, base_url=self.simulator.base_url)
+
+
+class TestHandler(HandlerContract):
+    def make_handler(self) -> Handler:
+        async def handler(item: Item, fence: int) -> dict[str, Any]:
+            if item.key == "3":
+                raise InvalidItem("not this one")
+            return {"length": len(item.text or ""), "tags": ["a"]}
+
+        return handler
+
+
+class TestHandlerObject(HandlerContract):
+    def make_handler(self) -> Handler:
+        @attrs.frozen
+        class Labels:
+            label: str
+
+            async def __call__(self, item: Item, fence: int) -> None:
+                await asyncio.sleep(0)
+
+        return Labels("x")
+
+
+# -- what is broken is found ----------------------------------------------------------------------
+
+
+class Forgetful(ListSource):
+    """Its last page has no end."""
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        page = await super().fetch(user_id, cursor, page_size)
+        return attrs.evolve(page, end=End.MORE) if page.next_cursor is None else page
+
+
+class Doubling(ListSource):
+    """A page begins with the last item of the one before."""
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        above = None if cursor is None else str(int(cursor) - 1)
+        return await super().fetch(user_id, above, page_size)
+
+
+class Shifting(ListSource):
+    """The second request for a page brings another one."""
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        page = await super().fetch(user_id, cursor, page_size)
+        self.ids = [*self.ids[1:], self.ids[0]] if cursor is None else self.ids
+        return page
+
+
+class Undecoding(ListSource):
+    def decode(self, raw: str) -> Item | InvalidRaw:
+        return InvalidRaw(key="0", raw=raw, message="no")
+
+
+@pytest.mark.parametrize(
+    ("source", "test"),
+    [
+        (Forgetful, "test_a_page_names_the_next_one_or_an_end"),
+        (Doubling, "test_it_lists_something_and_each_id_once"),
+        (Shifting, "test_the_same_request_again_brings_the_same_items"),
+        (Undecoding, "test_a_raw_form_decodes_to_the_same_item_again"),
+    ],
+)
+async def test_a_source_that_breaks_a_promise_fails(
+    source: Callable[..., Source], test: str
+) -> None:
+    class Contract(SourceContract):
+        def make_source(self) -> Source:
+            return source(list(IDS), size=10)
+
+    run: Callable[[], Coroutine[Any, Any, None]] = getattr(Contract(), test)
+    with pytest.raises((AssertionError, SourceUnavailable, TypeError)):
+        await run()
+
+
+async def _random(item: Item, fence: int) -> int:
+    return fence
+
+
+async def _bytes(item: Item, fence: int) -> object:
+    return object()
+
+
+async def _buggy(item: Item, fence: int) -> None:
+    raise KeyError("a bug")
+
+
+def _plain(item: Item, fence: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "test"),
+    [
+        (_random, "test_the_same_item_again_gives_the_same_result"),
+        (_bytes, "test_it_returns_what_json_can_hold"),
+        (_buggy, "test_what_it_raises_has_a_category"),
+        (_plain, "test_it_is_a_coroutine_function"),
+    ],
+)
+async def test_a_handler_that_breaks_a_promise_fails(handler: Any, test: str) -> None:
+    class Contract(HandlerContract):
+        def make_handler(self) -> Handler:
+            return handler  # type: ignore[no-any-return]
+
+    run: Callable[[], Coroutine[Any, Any, None]] = getattr(Contract(), test)
+    with pytest.raises((AssertionError, TypeError)):
+        await run()
+
+
+@pytest.mark.parametrize("contract", [SourceContract, HandlerContract])
+async def test_a_contract_says_what_to_override(contract: Any) -> None:
+    make = getattr(contract(), "make_source", None) or contract().make_handler
+    with pytest.raises(NotImplementedError, match="override make_"):
+        make()
