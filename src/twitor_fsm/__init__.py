@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         endings,
     )
     from .core.taxonomy import ErrorAction, ErrorCategory, Reason
-    from .diagrams import render, render_session
+    from .diagrams import render, render_session, render_timeline
     from .engine import CrawlEngine, CrawlHandle, CrawlOptions
     from .error_handler import ErrorContext, ErrorHandler
     from .errors import (
@@ -71,7 +71,8 @@ if TYPE_CHECKING:
         TwitorError,
         UnreadableFile,
     )
-    from .journal import read_journal, write_journal
+    from .interop import to_transitions
+    from .journal import Journal, read_journal, write_journal
     from .machine import Machine, machine_for, step
     from .proving import prove
     from .queue_manager import DeadReason, DeadTask, QueueHealth, QueueManager, QueueTask
@@ -112,7 +113,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "endings",
     ),
     "core.taxonomy": ("ErrorAction", "ErrorCategory", "Reason"),
-    "diagrams": ("render", "render_session"),
+    "diagrams": ("render", "render_session", "render_timeline"),
     "engine": ("CrawlEngine", "CrawlHandle", "CrawlOptions"),
     "error_handler": ("ErrorContext", "ErrorHandler"),
     "errors": (
@@ -148,7 +149,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TwitorError",
         "UnreadableFile",
     ),
-    "journal": ("read_journal", "write_journal"),
+    "interop": ("to_transitions",),
+    "journal": ("Journal", "read_journal", "write_journal"),
     "machine": ("Machine", "machine_for", "step"),
     "proving": ("prove",),
     "replaying": ("Replayed", "replay"),
@@ -201,6 +203,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "ItemsRefused",
+    "Journal",
     "JournalRefused",
     "JournalRow",
     "Kind",
@@ -261,8 +264,10 @@ __all__ = [
     "read_journal",
     "render",
     "render_session",
+    "render_timeline",
     "replay",
     "step",
+    "to_transitions",
     "write_journal",
 ]
 

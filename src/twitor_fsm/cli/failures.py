@@ -63,6 +63,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(short_owner(str(error)), 75)
         case e.SessionNotFound() | e.ConfigurationError() | e.SpecError():
             return Failure(str(error), 2)
+        case e.JournalRefused():
+            return Failure(str(error), 1)
         case e.StoreError():
             return Failure(str(error), 14)
         case e.SourceError():

@@ -21,13 +21,11 @@ from .words import (
 if TYPE_CHECKING:
     from ..core.progress import Checkpoint
     from ..core.records import SessionRecord
-    from ..core.states import JournalRow
 
 __all__ = [
     "checkpoint_shape",
     "checkpoint_words",
     "is_running",
-    "journal_shape",
     "next_step",
     "session_shape",
     "state_line",
@@ -58,25 +56,6 @@ def is_running(record: "SessionRecord") -> bool:
     if record.ended_at is not None or record.owner is None:
         return False
     return not is_gone(record.owner) and record.lease_until > SystemClock().now()
-
-
-def journal_shape(row: "JournalRow") -> dict[str, Any]:
-    """One step of a session's journal."""
-    return {
-        "seq": row.seq,
-        "at": row.at,
-        "trigger": row.trigger,
-        "from": row.source,
-        "to": row.target,
-        "category": row.category.value if row.category else None,
-        "reason": row.reason,
-        "delay_s": row.delay_s,
-        "tries": row.tries,
-        "tries_allowed": row.tries_allowed,
-        "facts": dict(row.facts),
-        "absorbed": row.absorbed,
-        "spec": row.spec,
-    }
 
 
 def checkpoint_shape(checkpoint: "Checkpoint | None") -> dict[str, Any] | None:

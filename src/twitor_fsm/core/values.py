@@ -27,6 +27,7 @@ class Facts:
         message: What happened, for people; holds no secret and no content.
         item: Key of the item concerned, if one is.
         operation: What was being done ("fetch", "handle", "commit", "decode_item", ...).
+        items: Distinct items that the session has dealt with by then; None if that is not known.
     """
 
     now: float
@@ -37,6 +38,7 @@ class Facts:
     message: str = ""
     item: str | None = None
     operation: str | None = None
+    items: int | None = None
 
 
 @attrs.frozen
@@ -79,7 +81,7 @@ class JournalRow:
         delay_s: Wait that was decided, seconds.
         tries: Failures of the operation after this step.
         tries_allowed: MAX_RETRIES when it happened.
-        facts: Further facts, values of JSON: message, item, operation.
+        facts: Further facts, values of JSON: message, item, operation, items.
         spec: Fingerprint of the table that allowed the step.
         absorbed: Whether the event changed nothing.
     """
@@ -109,6 +111,7 @@ class JournalRow:
             message=str(self.facts.get("message", "")),
             item=self.facts.get("item"),
             operation=self.facts.get("operation"),
+            items=self.facts.get("items"),
         )
 
 

@@ -10,12 +10,13 @@ from typing import Literal, overload
 
 from ..core.states import DEFAULT_SPEC, JournalRow, MachineSpec
 from ..errors import ConfigurationError
-from . import dot, mermaid, raster, svg
+from . import dot, mermaid, raster, svg, timeline_svg
 from .path import Path
 from .scene import Scene, scene_of
 from .theme import Theme
+from .timeline import Timeline
 
-__all__ = ["FORMATS", "Format", "Theme", "render", "render_session"]
+__all__ = ["FORMATS", "Format", "Theme", "render", "render_session", "render_timeline"]
 
 Format = Literal["mermaid", "dot", "svg", "png"]
 TextFormat = Literal["mermaid", "dot", "svg"]
@@ -126,6 +127,82 @@ def render_session(
     """
     path = Path.of(spec, journal, now=now, alive=alive)
     return _drawn(scene_of(spec, path, title=title), format, theme)
+
+
+@overload
+def render_timeline(
+    journal: Iterable[JournalRow],
+    *,
+    spec: MachineSpec = ...,
+    format: Literal["svg"] = ...,
+    theme: Theme = ...,
+    title: str | None = ...,
+    started_at: float | None = ...,
+    now: float | None = ...,
+    alive: bool | None = ...,
+) -> str: ...
+@overload
+def render_timeline(
+    journal: Iterable[JournalRow],
+    *,
+    spec: MachineSpec = ...,
+    format: Literal["png"],
+    theme: Theme = ...,
+    title: str | None = ...,
+    started_at: float | None = ...,
+    now: float | None = ...,
+    alive: bool | None = ...,
+) -> bytes: ...
+@overload
+def render_timeline(
+    journal: Iterable[JournalRow],
+    *,
+    spec: MachineSpec = ...,
+    format: Format,
+    theme: Theme = ...,
+    title: str | None = ...,
+    started_at: float | None = ...,
+    now: float | None = ...,
+    alive: bool | None = ...,
+) -> str | bytes: ...
+def render_timeline(
+    journal: Iterable[JournalRow],
+    *,
+    spec: MachineSpec = DEFAULT_SPEC,
+    format: Format = "svg",  # noqa: A002
+    theme: Theme = "auto",
+    title: str | None = None,
+    started_at: float | None = None,
+    now: float | None = None,
+    alive: bool | None = None,
+) -> str | bytes:
+    """Draw a session as time: its states as bars, errors by category, checkpoints, and how many items were dealt with.
+
+    Args:
+        journal: As for `render_session`.
+        spec: The machine that it ran on.
+        format: "svg" or "png".
+        theme: As for `render`.
+        title: Heading; None leaves it out.
+        started_at: When the session started, epoch seconds; None takes its first step.
+        now: Until when its last state has lasted, epoch seconds; None takes its last step.
+        alive: As for `render_session`.
+
+    Raises:
+        JournalRefused: The machine does not allow what the journal says.
+        ConfigurationError: As for `render`; or the format is one of graphs, which know no time.
+    """
+    if format not in {"svg", "png"}:
+        raise ConfigurationError(
+            f"a timeline is drawn as svg or png, not as {format!r}; nothing was drawn"
+        )
+    rows = tuple(journal)
+    path = Path.of(spec, rows, now=now, alive=alive)
+    timeline = Timeline.of(spec, rows, started_at=started_at, now=now)
+    chosen: Theme = "light" if format == "png" and theme == "auto" else theme
+    said = ": ".join(text for text in (path.current, ", ".join(path.notes)) if text)
+    drawn = timeline_svg.draw(timeline, title=title or "", said=(said,), theme=chosen)
+    return raster.png(drawn) if format == "png" else drawn
 
 
 def _drawn(scene: Scene, wanted: Format, theme: Theme) -> str | bytes:

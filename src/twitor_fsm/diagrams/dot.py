@@ -96,7 +96,9 @@ def _line(line: Line) -> str:
     text = escape(line.text)
     if line.style == "effect":
         text = f'<font point-size="9">{text}</font>'
-    elif line.loops:
+    elif line.is_bold:
+        text = f"<b>{text}</b>"
+    if line.loops:
         text = f"↻ {text}"
     return f'{text}<br align="left"/>'
 

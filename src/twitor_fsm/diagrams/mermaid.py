@@ -43,8 +43,9 @@ def _code(char: str) -> str:
 def _lines(scene: Scene) -> Iterator[str]:
     names = {box.node.name: f"s{number}" for number, box in enumerate(scene.boxes)}
     first = next(box.node.name for box in scene.boxes if box.node.is_initial)
-    if scene.title:
-        yield f"---\ntitle: {_quoted(scene.title)}\n---"
+    title = " · ".join(text for text in (scene.title, *(line.text for line in scene.said)) if text)
+    if title:
+        yield f"---\ntitle: {_quoted(title)}\n---"
     yield _SETTINGS
     yield "flowchart LR"
     yield f"    accTitle: {escaped(scene.title or 'State diagram')}"
@@ -63,6 +64,9 @@ def _lines(scene: Scene) -> Iterator[str]:
             links = f"{2 * number + 1},{2 * number + 2}"
             styles.append(f"    linkStyle {links} stroke:{TAKEN},stroke-width:{thickness}px")
     yield from styles
+    never = [names[box.node.name] for box in scene.boxes if box.visited is False]
+    if never:
+        yield f"    class {','.join(never)} never"
     yield from _classes(is_session=bool(styles))
 
 
@@ -88,6 +92,7 @@ def _line(line: Line) -> str:
     text = escaped(line.text)
     if line.style == "effect":
         return f"<small>{text}</small>"
+    text = f"<b>{text}</b>" if line.is_bold else text
     return f"↻ {text}" if line.loops else text
 
 
@@ -97,6 +102,7 @@ def _classes(*, is_session: bool) -> Iterator[str]:
     yield f"    classDef label fill:none,stroke:{_START},stroke-width:0.7px"
     if is_session:
         yield f"    classDef taken fill:#ddf4ff,color:#1f2328,stroke:{TAKEN}"
+        yield "    classDef never stroke-dasharray:5 4"
     for kind, (fill, line) in KIND_COLOURS.items():
         yield f"    classDef {kind} fill:{fill},color:#1f2328,stroke:{line},stroke-width:1.5px"
         if is_session:

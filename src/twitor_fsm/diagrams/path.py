@@ -148,8 +148,8 @@ def clock_text(at: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """A length of time in at most two units: "0.4 s", "16 s", "14 min 20 s", "2 h 5 min", "3 d 4 h"."""
-    if 0 < seconds < 1:
+    """A length of time in at most two units: "0.42 s", "2.4 s", "16 s", "14 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    if 0 < seconds < 9.95:
         return f"{seconds:.2g} s"
     whole = round(max(0.0, seconds))
     for size, unit, smaller, part in (

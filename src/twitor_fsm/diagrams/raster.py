@@ -13,6 +13,10 @@ __all__ = ["png"]
 SCALE: Final = 2.0
 """Pixels for each unit of the SVG: sharp on a dense screen."""
 
+FONT: Final = "DejaVu Sans"
+"""The one font that comes along; any other would be looked for on the machine."""
+
+_FAMILY: Final = re.compile(r"""font-family=("[^"]*"|'[^']*')""")
 _WIDTH: Final = re.compile(r'<svg [^>]*?\bwidth="([\d.]+)"')
 
 
@@ -32,4 +36,5 @@ def png(svg: str) -> bytes:
     width = _WIDTH.search(svg)
     if width is None:
         raise AssertionError("our SVG says how wide it is")
-    return bytes(svg_to_png(svg, width=float(width[1]) * SCALE))
+    ours = _FAMILY.sub(f'font-family="{FONT}"', svg, count=1)
+    return bytes(svg_to_png(ours, width=float(width[1]) * SCALE))

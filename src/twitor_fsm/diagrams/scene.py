@@ -61,7 +61,12 @@ class Line:
     @property
     def width(self) -> float:
         """Room it takes sideways, at most."""
-        return width(self.text, self.size, bold=self.style in _BOLD)
+        return width(self.text, self.size, bold=self.is_bold)
+
+    @property
+    def is_bold(self) -> bool:
+        """Whether it stands out: what names something, and what a session did."""
+        return self.style in _BOLD or (self.style == "event" and self.happened is True)
 
 
 @attrs.frozen

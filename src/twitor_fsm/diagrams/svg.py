@@ -13,7 +13,7 @@ from .layout import Curve, Layout, Place, Point, lay_out
 from .scene import Label, Line, Scene, StateBox
 from .theme import FONT, Theme, style_sheet
 
-__all__ = ["document", "draw", "text_element"]
+__all__ = ["MARGIN", "document", "draw", "kind_mark", "number", "text_element"]
 
 MARGIN: Final = 16.0
 _BASELINE: Final = 0.98
@@ -37,7 +37,9 @@ def draw(scene: Scene, *, theme: Theme = "auto") -> str:
     wide = max([layout.width, _legend_width(is_session=is_session), *(line.width for line in head)])
     high = top + layout.height + 2 * MARGIN + 14.0
     body = [*_lines(head, MARGIN, MARGIN)]
-    body.append(f'<g transform="translate({_n(MARGIN + (wide - layout.width) / 2)} {_n(top)})">')
+    body.append(
+        f'<g transform="translate({number(MARGIN + (wide - layout.width) / 2)} {number(top)})">'
+    )
     for label, place, halves in zip(scene.labels, layout.labels, layout.edges, strict=True):
         body += _edge(label, place, halves)
     body += _initial(layout)
@@ -59,14 +61,14 @@ def document(
     body: Iterable[str], width: float, height: float, *, title: str, description: str, theme: Theme
 ) -> str:
     """An SVG document: its own paper and style, a title and a description for those who do not see it."""
-    size = f'viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" height="{_n(height)}"'
+    size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size} font-family={quoteattr(FONT)}>',
             f"<title>{escape(title)}</title>",
             f"<desc>{escape(description)}</desc>",
             f"<style>{style_sheet(theme)}</style>",
-            f'<rect class="paper" x="0.5" y="0.5" width="{_n(width - 1)}" height="{_n(height - 1)}" rx="8"/>',
+            f'<rect class="paper" x="0.5" y="0.5" width="{number(width - 1)}" height="{number(height - 1)}" rx="8"/>',
             *body,
             "</svg>\n",
         )
@@ -87,7 +89,7 @@ def text_element(
     weight = ' font-weight="600"' if bold else ""
     anchored = f' text-anchor="{anchor}"' if anchor else ""
     return (
-        f'<text x="{_n(x)}" y="{_n(y)}" font-size="{_n(size)}" class="{classes}"{weight}{anchored}>'
+        f'<text x="{number(x)}" y="{number(y)}" font-size="{number(size)}" class="{classes}"{weight}{anchored}>'
         f"{escape(text)}</text>"
     )
 
@@ -118,8 +120,7 @@ def _lines(lines: Iterable[Line], x: float, y: float, *, inverse: bool = False) 
             y + line.size * _BASELINE,
             line.size,
             classes="on-full" if inverse else classes,
-            bold=line.style in {"title", "name"}
-            or (line.happened is True and line.style == "event"),
+            bold=line.is_bold,
         )
         y += line.height
 
@@ -134,13 +135,13 @@ def _edge(label: Label, place: Place, halves: tuple[Curve, Curve]) -> Iterator[s
     thickness = _thickness(label.count)
     for curve in halves:
         yield (
-            f'<path class="edge{classes}" stroke-width="{_n(thickness)}"{dashed} d="{_path(curve.points)}"/>'
+            f'<path class="edge{classes}" stroke-width="{number(thickness)}"{dashed} d="{_path(curve.points)}"/>'
         )
         if curve.has_head:
             yield _head(curve.points, classes, thickness)
     yield (
-        f'<rect class="chip{classes}" x="{_n(place.left)}" y="{_n(place.top)}" width="{_n(place.width)}" '
-        f'height="{_n(place.height)}" rx="5"{dashed}/>'
+        f'<rect class="chip{classes}" x="{number(place.left)}" y="{number(place.top)}" width="{number(place.width)}" '
+        f'height="{number(place.height)}" rx="5"{dashed}/>'
     )
     yield from _lines(label.lines, place.left + places.LABEL_PAD, place.top + places.LABEL_PAD / 2)
 
@@ -153,7 +154,7 @@ def _thickness(count: int | None) -> float:
 
 
 def _path(points: tuple[Point, ...]) -> str:
-    first, *rest = (f"{_n(x)},{_n(y)}" for x, y in points)
+    first, *rest = (f"{number(x)},{number(y)}" for x, y in points)
     return f"M{first}C{' '.join(rest)}"
 
 
@@ -168,7 +169,7 @@ def _head(points: tuple[Point, ...], classes: str, thickness: float) -> str:
         (x + across[0] * half, y + across[1] * half),
         (x - across[0] * half, y - across[1] * half),
     ]
-    drawn = " ".join(f"{_n(a)},{_n(b)}" for a, b in corners)
+    drawn = " ".join(f"{number(a)},{number(b)}" for a, b in corners)
     return f'<polygon class="head{classes}" points="{drawn}"/>'
 
 
@@ -183,8 +184,8 @@ def _last_other(points: tuple[Point, ...]) -> Point:
 
 def _initial(layout: Layout) -> Iterator[str]:
     start = layout.start
-    yield f'<circle class="ink" cx="{_n(start.x)}" cy="{_n(start.y)}" r="{_n(start.width / 2)}"/>'
-    yield f'<path class="edge" stroke-width="{_n(_THINNEST)}" d="{_path(layout.first.points)}"/>'
+    yield f'<circle class="ink" cx="{number(start.x)}" cy="{number(start.y)}" r="{number(start.width / 2)}"/>'
+    yield f'<path class="edge" stroke-width="{number(_THINNEST)}" d="{_path(layout.first.points)}"/>'
     yield _head(layout.first.points, "", _THINNEST)
 
 
@@ -196,8 +197,8 @@ def _state(box: StateBox, place: Place) -> Iterator[str]:
     full = " full" if box.is_current else ""
     dashed = ' stroke-dasharray="5 4"' if box.visited is False else ""
     yield (
-        f'<rect class="{kind}{full}" x="{_n(place.left)}" y="{_n(place.top)}" width="{_n(place.width)}" '
-        f'height="{_n(place.height)}" rx="7" stroke-width="1.5"{dashed}/>'
+        f'<rect class="{kind}{full}" x="{number(place.left)}" y="{number(place.top)}" width="{number(place.width)}" '
+        f'height="{number(place.height)}" rx="7" stroke-width="1.5"{dashed}/>'
     )
     if box.node.is_final:
         yield _ring(place, "stroke-on-full" if box.is_current else f"{kind}-line")
@@ -205,7 +206,7 @@ def _state(box: StateBox, place: Place) -> Iterator[str]:
     name = box.name_line
     centred = x + (place.width - 24.0 - name.width - places.KIND_MARK) / 2
     mark = "on-full" if box.is_current else f"{kind}-mark"
-    yield _kind_mark(kind, centred + 5.0, y + name.height / 2, mark)
+    yield kind_mark(kind, centred + 5.0, y + name.height / 2, mark)
     yield from _lines((name,), centred + places.KIND_MARK, y, inverse=box.is_current)
     y += name.height + (2.0 if box.notes else 0.0)
     yield from _lines(box.notes, x, y, inverse=box.is_current)
@@ -219,24 +220,24 @@ def _state(box: StateBox, place: Place) -> Iterator[str]:
 
 def _ring(place: Place, classes: str) -> str:
     return (
-        f'<rect fill="none" class="{classes}" x="{_n(place.left + _RING)}" y="{_n(place.top + _RING)}" '
-        f'width="{_n(place.width - 2 * _RING)}" height="{_n(place.height - 2 * _RING)}" rx="4.5" '
+        f'<rect fill="none" class="{classes}" x="{number(place.left + _RING)}" y="{number(place.top + _RING)}" '
+        f'width="{number(place.width - 2 * _RING)}" height="{number(place.height - 2 * _RING)}" rx="4.5" '
         'stroke-width="1"/>'
     )
 
 
-def _kind_mark(kind: str, x: float, y: float, classes: str) -> str:
+def kind_mark(kind: str, x: float, y: float, classes: str) -> str:
     """A sign of each kind: a triangle that goes on, two bars that wait, a square that stops, a target that is reached."""
     match kind:
         case "work":
-            return f'<path class="{classes}" d="M{_n(x - 4)},{_n(y - 5)}l9,5l-9,5z"/>'
+            return f'<path class="{classes}" d="M{number(x - 4)},{number(y - 5)}l9,5l-9,5z"/>'
         case "waiting":
-            return f'<path class="{classes}" d="M{_n(x - 4)},{_n(y - 5)}h3v10h-3zm5.5,0h3v10h-3z"/>'
+            return f'<path class="{classes}" d="M{number(x - 4)},{number(y - 5)}h3v10h-3zm5.5,0h3v10h-3z"/>'
         case "ending":
-            return f'<rect class="{classes}" x="{_n(x - 4.5)}" y="{_n(y - 4.5)}" width="9" height="9" rx="1"/>'
+            return f'<rect class="{classes}" x="{number(x - 4.5)}" y="{number(y - 4.5)}" width="9" height="9" rx="1"/>'
         case _:
             return (
-                f'<path class="{classes}" fill-rule="evenodd" d="M{_n(x - 5.5)},{_n(y)}a5.5,5.5 0 1 0 11,0'
+                f'<path class="{classes}" fill-rule="evenodd" d="M{number(x - 5.5)},{number(y)}a5.5,5.5 0 1 0 11,0'
                 f"a5.5,5.5 0 1 0 -11,0zm1.5,0a4,4 0 1 1 8,0a4,4 0 1 1 -8,0z"
                 f'm1.7,0a2.3,2.3 0 1 0 4.6,0a2.3,2.3 0 1 0 -4.6,0z"/>'
             )
@@ -244,11 +245,11 @@ def _kind_mark(kind: str, x: float, y: float, classes: str) -> str:
 
 def _loop_mark(x: float, y: float, classes: str) -> str:
     """A round arrow: the event leads back to its state."""
-    ring = f"M{_n(x + 1.6)},{_n(y - 3.1)}A3.5,3.5 0 1 0 {_n(x + 3.4)},{_n(y + 0.7)}"
+    ring = f"M{number(x + 1.6)},{number(y - 3.1)}A3.5,3.5 0 1 0 {number(x + 3.4)},{number(y + 0.7)}"
     stroke = "stroke-on-full" if classes == "on-full" else "edge"
     return (
         f'<path fill="none" class="{stroke}" stroke-width="1.2" d="{ring}"/>'
-        f'<path class="{classes}" d="M{_n(x + 0.6)},{_n(y - 5.6)}l4.2,2.2l-3.8,2.8z"/>'
+        f'<path class="{classes}" d="M{number(x + 0.6)},{number(y - 5.6)}l4.2,2.2l-3.8,2.8z"/>'
     )
 
 
@@ -264,21 +265,21 @@ def _legend_width(*, is_session: bool) -> float:
 
 def _legend(x: float, y: float, *, is_session: bool) -> Iterator[str]:
     for kind, word in _KINDS:
-        yield _kind_mark(kind, x + 5.0, y - 3.4, f"{kind}-mark")
+        yield kind_mark(kind, x + 5.0, y - 3.4, f"{kind}-mark")
         yield text_element(word, x + 15.0, y, _LEGEND_SIZE, classes="soft")
         x += 60.0
     yield _loop_mark(x + 5.0, y - 3.0, "soft")
     yield text_element("keeps the state", x + 15.0, y, _LEGEND_SIZE, classes="soft")
     x += 110.0
     if is_session:
-        yield f'<path class="edge taken" stroke-width="2.4" d="M{_n(x)},{_n(y - 3.4)}h22"/>'
+        yield f'<path class="edge taken" stroke-width="2.4" d="M{number(x)},{number(y - 3.4)}h22"/>'
         yield text_element("taken", x + 27.0, y, _LEGEND_SIZE, classes="soft")
         x += 72.0
-        yield f'<path class="edge" stroke-width="1.1" stroke-dasharray="4 3" d="M{_n(x)},{_n(y - 3.4)}h22"/>'
+        yield f'<path class="edge" stroke-width="1.1" stroke-dasharray="4 3" d="M{number(x)},{number(y - 3.4)}h22"/>'
         yield text_element("never taken", x + 27.0, y, _LEGEND_SIZE, classes="soft")
 
 
-def _n(number: float) -> str:
+def number(value: float) -> str:
     """A number with at most one decimal."""
-    text = f"{number:.1f}"
+    text = f"{value:.1f}"
     return text.removesuffix(".0") if text != "-0.0" else "0"

@@ -74,6 +74,9 @@ _RULES: Final = """
 .stroke-on-full{stroke:%(on-full)s}
 .tick{stroke:%(frame)s}
 .mark{fill:%(taken)s}
+.error{stroke:%(ending-line)s}
+.cut{stroke:%(paper)s}
+.blank{fill:%(paper)s}
 """
 
 _KIND_RULES: Final = """

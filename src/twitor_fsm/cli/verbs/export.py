@@ -14,6 +14,7 @@ import click
 from ..database import database_of, file_of, opened
 from ..failures import Failure
 from ..options import common, user_id
+from ..targets import refuse_target
 from ..terminal import emit, json_text, safe_json, say, write_json
 from ..words import count
 
@@ -70,46 +71,11 @@ async def _export(db: str | None, user_id: str | None, shape: str, file: Path | 
     if file is not None:
         from ...config import get_settings
 
-        _refuse_target(file, file_of(database_of(db, get_settings())))
+        own = file_of(database_of(db, get_settings()))
+        refuse_target(file, own, undone="nothing was exported", pipe="twitor export |")
     async with opened(db, look=True) as engine:
         with _writer(file) as write:
             return await _write_all(engine.bookmarks(user_id), shape, write)
-
-
-_BESIDE: Final = ("", "-wal", "-shm", "-journal")
-"""SQLite's own files: the database and what stands beside it."""
-
-_SQLITE_HEAD: Final = b"SQLite format 3\0"
-
-
-def _refuse_target(file: Path, database: Path | None) -> None:
-    """Refuse to replace a database, or what is no file. Raises `Failure`."""
-    another = "nothing was exported. Name another file with -o"
-    if file.is_dir():
-        raise Failure(f"{file} is a folder; {another}", 2)
-    if database is not None:
-        own = {database.absolute().with_name(database.name + suffix) for suffix in _BESIDE}
-        own |= {found.resolve() for found in own}
-        if {file.absolute(), file.resolve()} & own or any(_is_same(file, one) for one in own):
-            raise Failure(f"{file} is the database itself, or a part of it; {another}", 2)
-    if not file.exists():
-        return
-    if not file.is_file():
-        raise Failure(f"{file} is no regular file; {another}, or use a pipe (twitor export |)", 2)
-    try:
-        with file.open("rb") as target:
-            head = target.read(len(_SQLITE_HEAD))
-    except OSError:  # it may be replaced without being readable
-        return
-    if head == _SQLITE_HEAD:
-        raise Failure(f"{file} is an SQLite database; {another}", 2)
-
-
-def _is_same(file: Path, other: Path) -> bool:
-    try:
-        return file.samefile(other)
-    except OSError:
-        return False
 
 
 async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:

@@ -7,7 +7,7 @@ import click
 
 from ..database import find_session, opened
 from ..options import common, user_id
-from ..shapes import journal_shape, session_shape, state_line
+from ..shapes import session_shape, state_line
 from ..terminal import emit, printable, table, tell
 from ..words import (
     ago,
@@ -92,7 +92,11 @@ def show_session(
     as_json: bool,  # noqa: FBT001 - click passes by name
     only_journal: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
-    """Show one session (without an ID the newest): its counts, and every step it took."""
+    """Show one session (without an ID the newest): its counts, and every step it took.
+
+    The journal as JSONL is what `twitor diagram --journal` draws and `twitor replay` takes again.
+    """
+    from ...journal import row_shape
 
     async def run() -> int:
         async with opened(db, look=True) as engine:
@@ -101,9 +105,10 @@ def show_session(
             now = engine.clock.now()
         if only_journal:
             for row in journal:
-                emit(journal_shape(row))
+                whose = {"session_id": record.session_id, "started_at": record.started_at}
+                emit(row_shape(row) | whose)
         elif as_json:
-            emit({**session_shape(record), "journal": [journal_shape(row) for row in journal]})
+            emit({**session_shape(record), "journal": [row_shape(row) for row in journal]})
         else:
             _show(record, journal, now=now)
         return 0
