@@ -330,7 +330,7 @@ def _lookup(dialect: sa.Dialect) -> Any:
         if dialect.name == "sqlite":
             keys = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value")
             return column.in_(sa.select(keys.c.value))
-        return column == sa.any_(sa.bindparam("keys", type_=postgresql.ARRAY(sa.Text)))
+        return column == sa.any_(sa.bindparam("keys", type_=sa.ARRAY(sa.Text)))
 
     zero: Any = sa.literal_column("0")
     one: Any = sa.literal_column("1")
