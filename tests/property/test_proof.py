@@ -88,9 +88,9 @@ def worlds(scope: Scope, spec: MachineSpec = DEFAULT_SPEC) -> set[Key]:
         Scope(
             name="a run",
             sentence="a run of skips over pages",
-            items=3,
+            items=4,
             page_sizes=(2, 1),
-            checkpoint_every=2,
+            checkpoint_every=1,
             max_retries=0,
             max_skips_in_a_row=3,
         ),

@@ -5,9 +5,17 @@ import pytest
 from planted_core import PLANTED
 
 from twitor_fsm import Invariant, MachineSpec, Scope, World, prove
-from twitor_fsm.core.checking.proof import Verdict
+from twitor_fsm.core import plan as ops
+from twitor_fsm.core.checking import proof as proofs
+from twitor_fsm.core.checking.books import written
+from twitor_fsm.core.checking.crawl import Crawl
+from twitor_fsm.core.checking.normal import Normal
 from twitor_fsm.core.checking.scope import FULL, SMALL
 from twitor_fsm.core.checking.story import Moment, Story
+from twitor_fsm.core.checking.world import Durable, Kept, Work
+from twitor_fsm.core.listing import End, Known, Mark, Run, Sighting, Verdict
+from twitor_fsm.core.page import Entry, PageInHand, Status
+from twitor_fsm.core.progress import Rules, begin
 from twitor_fsm.core.spec import Row, StateDef
 from twitor_fsm.core.states import DEFAULT_SPEC, endings
 from twitor_fsm.core.words import Durability, Effect, Kind, State, Trigger
@@ -66,7 +74,7 @@ def test_a_planted_fault_is_found_out(name: str) -> None:
 
     assert proof.finding is not None
     assert proof.finding.name == invariant
-    assert proof.verdicts[invariant] is Verdict.VIOLATED
+    assert proof.verdicts[invariant] is proofs.Verdict.VIOLATED
     assert not proof.holds
 
 
@@ -75,7 +83,7 @@ def test_tries_never_exceed_max_retries(tries: int) -> None:
     proof = prove(scopes=[attrs.evolve(TINY, max_retries=tries)])
 
     assert proof.holds
-    assert proof.verdicts["tries_are_bounded"] is Verdict.HOLDS
+    assert proof.verdicts["tries_are_bounded"] is proofs.Verdict.HOLDS
 
 
 def test_the_way_to_a_fault_is_a_shortest_one() -> None:
@@ -93,7 +101,7 @@ def test_exploration_stops_at_the_first_violation() -> None:
     proof = prove(scopes=[TINY, scope("tokens")], **PLANTED["auth_saves"][1]())
 
     assert [explored.scope.name for explored in proof.explored] == ["tiny"]
-    assert proof.verdicts["completed_is_complete"] is Verdict.OPEN
+    assert proof.verdicts["completed_is_complete"] is proofs.Verdict.OPEN
 
 
 def test_an_invariant_of_ones_own_is_asked_in_every_world() -> None:
@@ -216,3 +224,100 @@ def test_a_story_is_drawn_as_a_flow_chart() -> None:
         '    m2["no process<br/>2 safe"]\n'
         '    m1 -->|"fetch page 1#58; NETWORK"| m2\n'
     )
+
+
+# -- parts ----------------------------------------------------------------------------------------
+
+
+def test_a_table_without_a_row_for_a_fatal_error_is_found_out() -> None:
+    rows = tuple(row for row in DEFAULT_SPEC.rows if row.trigger != Trigger.FATAL_FAILED)
+    spec = MachineSpec(
+        states=DEFAULT_SPEC.states,
+        initial=DEFAULT_SPEC.initial,
+        rows=rows,
+        absorbs=DEFAULT_SPEC.absorbs,
+    )
+
+    proof = prove(spec, scopes=[TINY])
+
+    assert proof.finding is not None
+    assert (proof.finding.name, str(proof.finding.story)) == (
+        "no_event_is_refused", "start, fetch page 1: VALIDATION",
+    )  # fmt: skip
+
+
+def test_a_plan_that_ends_too_early_is_found_out() -> None:
+    proof = prove(scopes=[TINY], plan=lambda *_, **__: ops.Plan(ops.End()))
+
+    assert proof.finding is not None
+    assert proof.finding.name == "ends_when_faults_stop"
+
+
+def test_a_store_failure_that_needs_the_store_breaks_the_session() -> None:
+    rows = tuple(
+        attrs.evolve(row, durability=Durability.AT_ONCE)
+        if row.trigger == Trigger.STORE_FAILED
+        else row
+        for row in DEFAULT_SPEC.rows
+    )
+    spec = MachineSpec(
+        states=DEFAULT_SPEC.states,
+        initial=DEFAULT_SPEC.initial,
+        rows=rows,
+        absorbs=DEFAULT_SPEC.absorbs,
+    )
+
+    proof = prove(spec, scopes=[TINY])
+
+    assert proof.finding is not None
+    assert proof.finding.name == "ends_without_store"
+
+
+def test_walks_are_numbered_anew_in_their_order() -> None:
+    page = PageInHand(
+        ("0",),
+        frozenset(),
+        "1",
+        End.MORE,
+        entries=(Entry("0", Status.NEW, 0, counts=True),),
+        sighting=Sighting((4, 7), 0),
+        verdict=Verdict(Mark(walk=9), caught_up_at=(4, 7)),
+    )
+    progress = attrs.evolve(
+        begin(None, rules=Rules(), ordinal=1),
+        mark=Mark(walk=9, under_way=True),
+        page=page,
+        run=Run(3, (4, 6)),
+    )
+    durable = Durable((Kept(stored=True, walk=4, position=6),), Mark(walk=9, under_way=True))
+    listing = Scope(
+        name="long", sentence="", items=25, page_sizes=(5,), checkpoint_every=5, max_retries=0
+    )
+
+    found = Normal(listing)(Work(progress, durable)).progress
+
+    assert found is not None
+    assert found.page is not None
+    assert found.page.sighting is not None
+    assert found.page.verdict is not None
+    assert (found.mark.walk, found.run.last) == (2, (1, 6))
+    assert found.page.sighting.place == (1, 7)
+    assert (found.page.verdict.mark.walk, found.page.verdict.caught_up_at) == (2, (1, 7))
+
+
+def test_work_without_a_process_has_nothing_in_memory() -> None:
+    crawl = Crawl(TINY, begin)
+
+    with pytest.raises(AssertionError, match="no process is at it"):
+        crawl.closed_until(crawl.first())
+
+
+def test_the_books_note_nothing_of_an_item_that_has_no_row() -> None:
+    nothing = Durable((Kept(), Kept()))
+    progress = begin(None, rules=Rules(), ordinal=1)
+    page = progress.fetched(("0", "1", "0"), next_cursor="2", end=End.MORE)
+    listed = page.looked_up({"0": Known(stored=True)})
+
+    after = written(nothing, listed, listed.save(), due=("0", "1"))
+
+    assert after.items == (Kept(), Kept(skipped=True, due=True, walk=1, position=1, met=True))

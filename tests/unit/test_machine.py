@@ -1,5 +1,6 @@
 """The table, cell by cell, and what makes a table wrong."""
 
+import logging
 import sys
 from itertools import product
 
@@ -22,6 +23,8 @@ from twitor_fsm.core.states import (
     State,
     StateDef,
     Trigger,
+    check_for_crawls,
+    endings,
 )
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.errors import IllegalStep, SpecError
@@ -343,3 +346,29 @@ def test_the_journal_row_gives_back_the_facts_of_its_event() -> None:
     assert row is not None
     assert row.to_facts() == given_facts
     assert row.spec == DEFAULT_SPEC.fingerprint
+
+
+def test_a_machine_whose_sessions_could_hang_is_refused_for_crawls() -> None:
+    states = [StateDef("on_hold", Kind.WAITING)]
+    rows = [
+        Row("hold", (State.RUNNING,), "on_hold"),
+        Row("go_on", ("on_hold",), State.RUNNING),
+    ]
+
+    check_for_crawls(DEFAULT_SPEC)
+    check_for_crawls(DEFAULT_SPEC.extend(states=states, rows=[*rows, *endings("on_hold")]))
+    with pytest.raises(SpecError, match="state 'on_hold' has no row for 'cancel'"):
+        check_for_crawls(DEFAULT_SPEC.extend(states=states, rows=rows))
+
+
+def test_the_log_of_the_library_says_nothing_of_our_steps(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="transitions.core"):
+        step(SessionValue(), Trigger.CANCEL, Facts(now=0.0))
+        logging.getLogger("transitions.core").info("%sof another machine", "other: ")
+
+    assert [record.getMessage() for record in caplog.records] == ["other: of another machine"]
+
+
+def test_a_row_that_is_allowed_nowhere_is_refused() -> None:
+    with pytest.raises(SpecError, match="row nowhere: .* no source state"):
+        DEFAULT_SPEC.extend(rows=[Row("nowhere", (), State.RUNNING)])

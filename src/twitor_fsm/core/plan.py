@@ -11,7 +11,7 @@ from typing import Final, assert_never
 import attrs
 
 from .listing import Place
-from .progress import Progress, Status
+from .progress import PageInHand, Progress, Status
 from .recovery import MAX_BACKOFF_S, RecoveryStrategy
 from .states import Kind, SessionValue, State, Trigger
 from .taxonomy import ErrorAction, ErrorCategory, Reason
@@ -165,6 +165,8 @@ def plan(
             return _waiting(session, progress, now)
         case Kind.WORK:
             return _working(progress, now)
+        case kind:
+            assert_never(kind)
 
 
 def _waiting(session: SessionValue, progress: Progress, now: float) -> Plan:
@@ -192,7 +194,7 @@ def _working(progress: Progress, now: float) -> Plan:
         return Plan(Count(page.sighting.place, progress.mark.walk))
     if page.verdict is None:
         return Plan(Lookup(page.keys))
-    return Plan(_within_page(progress), _ahead(progress, now))
+    return Plan(_within_page(progress, page), _ahead(progress, now))
 
 
 def _next_page(progress: Progress, now: float) -> Operation:
@@ -207,10 +209,7 @@ def _next_page(progress: Progress, now: float) -> Operation:
     return Fetch(progress.mark.cursor, progress.mark.page_size)
 
 
-def _within_page(progress: Progress) -> Operation:
-    page = progress.page
-    if page is None:
-        raise AssertionError("asked for the next element without a page in hand")
+def _within_page(progress: Progress, page: PageInHand) -> Operation:
     if progress.is_page_done:
         if progress.finished is not None:
             return Post(Trigger.FINISH, reason=progress.finished)

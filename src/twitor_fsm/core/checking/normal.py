@@ -32,7 +32,6 @@ from .world import Durable, Kept, Work
 __all__ = ["Normal"]
 
 _NO_COUNTS: Final = Tally()
-_NO_RUN: Final = Run()
 
 
 class Normal:
@@ -178,8 +177,6 @@ def _normal_progress(progress: Progress, scope: Scope) -> Progress:
         changes["tally"] = _NO_COUNTS
     if progress.closed_until is not None and progress.closed_until <= 0.0:
         changes["closed_until"] = None
-    if scope.items < CAUGHT_UP_RUN and progress.run != _NO_RUN:
-        changes["run"] = _NO_RUN
     if progress.skip_run and len(progress.skip_run) < progress.rules.max_skips_in_a_row:
         changes["skip_run"] = ()
     page = progress.page

@@ -88,12 +88,13 @@ SMALL: Final = (
     ),
     Scope(
         name="no_retries",
-        sentence="MAX_RETRIES is 0, and a run of two skips is too long",
+        sentence="MAX_RETRIES is 0, a run of two skips is too long, a page may say that the limit is used up with it",
         items=3,
         page_sizes=(3, 1),
         checkpoint_every=2,
         max_retries=0,
         max_skips_in_a_row=2,
+        says_closed=True,
     ),
     Scope(
         name="tokens",
@@ -164,7 +165,7 @@ SMALL: Final = (
         page_sizes=(2, 1),
         checkpoint_every=2,
         max_retries=0,
-        max_items=2,
+        max_items=1,
     ),
 )
 """Small enough for every test run, each with something of its own."""

@@ -5,7 +5,7 @@ Pure. Must not know: which worlds were visited.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, assert_never
 
 from .. import plan as ops
 from ..plan import LONGEST_WAIT_S, Operation
@@ -227,7 +227,9 @@ class Shell:
             case ops.Cleanup():
                 yield from self._post("clean up", code, _ALWAYS, Event(Trigger.CLEANED_UP))
             case ops.End():
-                raise AssertionError("a session that has ended does nothing")
+                yield "nothing, though it has not ended", code, 0, ""
+            case operation:
+                assert_never(operation)
 
     def _later(self, code: Code, seconds: float) -> Code:
         value, row, work, flags = code
@@ -343,6 +345,8 @@ class Shell:
                 unsaved = self.decider.step(_known(code), event)
                 after = (unsaved.value, row, work, flags | OUT)
                 yield what or event.trigger, after, settings, unsaved.broken
+            case durability:
+                assert_never(durability)
 
     def _store_failed(self, what: str, code: Code, settings: int) -> Iterator[Edge]:
         event = Event(Trigger.STORE_FAILED, ErrorCategory.DATABASE, Reason.STORE_UNAVAILABLE)
@@ -355,11 +359,11 @@ class Shell:
     ) -> Iterator[Edge]:
         """A step (or none) with all that is pending, in one transaction: as `Steps._commit_all`."""
         value, _, work, flags = code
+        trigger = stepped.trigger if stepped is not None else None
         if flags & BEHIND:  # the row's revision tells the store that we do not know what it holds
             yield _and(what, "lease lost"), self._gone(code), settings & _ANSWERED, ""
-            yield from self._store_failed(_and(what, "no answer"), code, settings & NO_STORE)
+            yield from self._given_up(what, code, settings & NO_STORE, trigger)
             return
-        trigger = stepped.trigger if stepped is not None else None
         new = stepped.value if stepped is not None else value
         finishing = trigger == Trigger.FINISH
         is_flood = stepped is not None and stepped.reason == Reason.TOO_MANY_SKIPS
@@ -368,24 +372,39 @@ class Shell:
         yield what or "commit", (new, new, saved.known, flags), settings & _ANSWERED, broken
         lost: Code = (value, new, saved.unknown, flags | BEHIND)
         is_cancel = _is_wish(stepped)
-        if trigger == Trigger.STORE_FAILED:
-            yield f"{_and(what, 'no answer')}, the session breaks", self._gone(code), 0, ""
-            return
-        yield from self._no_answer(what, code, lost, settings, is_cancel=is_cancel)
+        yield from self._no_answer(what, code, lost, settings, trigger, is_cancel=is_cancel)
         for index in saved.refusable:
             yield from self._item_refused(what, code, index, is_cancel=is_cancel)
         yield _and(what, "lease lost"), self._gone(code), 0, ""
 
     def _no_answer(
-        self, what: str, code: Code, lost: Code, settings: int, *, is_cancel: bool = False
+        self,
+        what: str,
+        code: Code,
+        lost: Code,
+        settings: int,
+        trigger: str | None,
+        *,
+        is_cancel: bool = False,
     ) -> Iterator[Edge]:
         """The store was tried again in vain, or a cancel ended that; it is unknown whether the commit took place."""
         took_place = _and(what, "answer lost (took place)")
-        yield from self._store_failed(_and(what, "no answer"), code, settings & NO_STORE)
-        yield from self._store_failed(took_place, lost, 0)
+        yield from self._given_up(what, code, settings & NO_STORE, trigger)
+        if trigger != Trigger.STORE_FAILED:
+            yield from self._store_failed(took_place, lost, 0)
         if not is_cancel:  # a cancel is tried once
             yield f"{_and(what, 'no answer')}, cancel", (*code[:3], code[3] | WISH), 0, ""
             yield f"{took_place}, cancel", (*lost[:3], lost[3] | WISH), 0, ""
+
+    def _given_up(
+        self, what: str, code: Code, settings: int, trigger: str | None
+    ) -> Iterator[Edge]:
+        """No answer, and the store counts as gone; a step that says so and needs the store itself breaks the session."""
+        label = _and(what, "no answer")
+        if trigger == Trigger.STORE_FAILED:
+            yield f"{label}, the session breaks", self._gone(code), 0, ""
+        else:
+            yield from self._store_failed(label, code, settings)
 
     def _item_refused(
         self, what: str, code: Code, index: int, *, is_cancel: bool
@@ -414,7 +433,7 @@ class Shell:
             yield what or "commit", (new, new, noted, flags), settings & _ANSWERED, broken
         lost: Code = (value, row if is_replaced else new, noted, flags | BEHIND)
         if not is_final:
-            yield from self._no_answer(what, code, lost, settings)
+            yield from self._no_answer(what, code, lost, settings, stepped.trigger)
             return
         yield _and(what, "no answer"), (new, row, work, flags), settings & NO_STORE, ""
         yield _and(what, "answer lost (took place)"), (new, *lost[1:3], flags), 0, ""

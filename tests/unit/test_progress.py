@@ -1,0 +1,126 @@
+"""Progress and listing: what the whole walks of test_walks.py do not show."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from twitor_fsm.core.listing import End, Known, Mark, conclude, smaller_size
+from twitor_fsm.core.page import Status
+from twitor_fsm.core.progress import Checkpoint, Progress, Rules, begin
+from twitor_fsm.core.records import Owner
+from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, is_believable
+from twitor_fsm.core.taxonomy import Reason
+
+
+def new(rules: Rules | None = None) -> Progress:
+    return begin(None, rules=rules if rules is not None else Rules(), ordinal=1)
+
+
+def checkpoint(mark: Mark) -> Checkpoint:
+    return Checkpoint(
+        last_tweet_id="7",
+        bookmarks_count=3,
+        last_crawled_at=datetime.fromtimestamp(0, UTC),
+        mark=mark,
+    )
+
+
+def test_a_checkpoint_names_cursor_page_size_and_position() -> None:
+    found = checkpoint(Mark(walk=1, under_way=True, cursor="c", page_size=20, position=40))
+
+    assert (found.cursor, found.page_size, found.position) == ("c", 20, 40)
+
+
+def test_an_id_that_stands_on_a_page_twice_is_met_once() -> None:
+    progress = new().fetched(("a", "b", "a"), next_cursor="3", end=End.MORE).looked_up({})
+    assert progress.page is not None
+
+    assert [entry.status for entry in progress.page.entries] == [
+        Status.NEW, Status.NEW, Status.REPEATED,
+    ]  # fmt: skip
+    assert [entry.position for entry in progress.page.entries] == [0, 1, None]
+    assert (progress.save().tally.seen, progress.save().mark.position) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("stored", "rules", "resumed"), [(90, 20, 20), (20, 90, 20), (None, 90, None), (90, None, 90)]
+)
+def test_a_resumed_walk_keeps_the_smaller_page_size(
+    stored: int | None, rules: int | None, resumed: int | None
+) -> None:
+    mark = Mark(walk=1, under_way=True, cursor="c", page_size=stored, position=9)
+
+    progress = begin(checkpoint(mark), rules=Rules(page_size=rules), ordinal=2)
+
+    assert (progress.mark.page_size, progress.mark.resumed) == (resumed, True)
+
+
+def test_a_sighting_is_asked_about_only_where_there_is_one() -> None:
+    progress = new().fetched(("a",), next_cursor="1", end=End.MORE).looked_up({})
+
+    assert progress.sighted(0) is progress
+
+
+def test_nothing_is_done_without_a_page_in_hand() -> None:
+    with pytest.raises(AssertionError, match="no page in hand"):
+        new().handled().settled()
+
+
+def test_a_verified_end_is_believed_at_once() -> None:
+    verdict = conclude(
+        Mark(walk=1, under_way=True),
+        items=1,
+        unseen=1,
+        new=1,
+        next_cursor=None,
+        end=End.VERIFIED,
+        sizes=(20, 10),
+    )
+
+    assert verdict.ended is Reason.END_VERIFIED
+
+
+def test_without_sizes_to_choose_from_an_end_is_doubted_with_the_same_size() -> None:
+    assert smaller_size(None, (20, 10)) is None
+    assert smaller_size(10, (20, 10)) == 10
+    assert smaller_size(20, (20, 10)) == 10
+
+
+def test_a_page_that_names_itself_as_the_next_is_a_loop() -> None:
+    mark = Mark(walk=1, under_way=True, cursor="c")
+
+    verdict = conclude(
+        mark, items=1, unseen=1, new=1, next_cursor="c", end=End.MORE, sizes=()
+    )  # fmt: skip
+
+    assert verdict.fault is Reason.SOURCE_LOOPS
+
+
+def test_a_refused_cursor_is_forgiven_once_until_something_new_was_met() -> None:
+    mark = Mark(walk=1, under_way=True, cursor="c", position=9)
+    progress = begin(checkpoint(mark), rules=Rules(), ordinal=2)
+
+    again = progress.cursor_refused()
+
+    assert again is not None
+    assert (again.mark.walk, again.mark.cursor, again.mark.refused) == (2, None, True)
+    assert again.gave_up_walk
+    assert again.cursor_refused() is None
+    known = again.fetched(("a",), next_cursor="d", end=End.MORE).looked_up(
+        {"a": Known(stored=True)}
+    )
+    met = again.fetched(("a",), next_cursor="d", end=End.MORE).looked_up({})
+    assert known.committed(known.save()).cursor_refused() is None
+    assert met.committed(met.save()).cursor_refused() is not None
+
+
+@pytest.mark.parametrize(
+    ("until", "believed"),
+    [(0.0, False), (0.1, True), (WINDOW_S + PAUSE_SLACK_S, True), (WINDOW_S + PAUSE_SLACK_S + 1, False)],
+)  # fmt: skip
+def test_a_limit_is_believed_to_last_one_window_at_most(until: float, believed: bool) -> None:
+    assert is_believable(until, now=0.0) is believed
+
+
+def test_an_owner_is_named_for_people() -> None:
+    assert str(Owner("host", "boot", 7, "1", "run")) == "process 7 on host"
