@@ -74,7 +74,7 @@ def read_journal(text: str | bytes) -> tuple[JournalRow, ...]:
 def _row(position: int, line: bytes) -> JournalRow:
     try:
         read = _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise JournalRefused(position, None, f"it is no step of a session ({exc})") from exc
     return JournalRow(
         read.seq,

@@ -5,6 +5,7 @@ Unpacked while it is read, never to disk. Bounded whatever the zip says: its dir
 Must not know: what the scripts hold.
 """
 
+import errno
 import re
 import struct
 import zipfile
@@ -143,7 +144,11 @@ class ArchiveText:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as exc:
+    except (*_BROKEN, OSError) as exc:
+        if (
+            isinstance(exc, OSError) and exc.errno != errno.EINVAL
+        ):  # a place before the file's beginning
+            raise
         raise UnreadableFile(
             f"{shown(path)} is a damaged zip ({type(exc).__name__}); get it again, or unpack it and give data/bookmarks.js. "
             "What was stored of it stays"
