@@ -129,8 +129,12 @@ def decode_element(raw: str) -> Item | InvalidRaw:
     if not is_absent(envelope.data):
         return decode_post(bytes(envelope.data), Included(envelope.includes))
     if not is_absent(envelope.errors):
+        try:
+            errors = _elements(envelope.errors, "errors")
+        except SourceUnavailable:
+            errors = []
         return next(
-            iter(_tombstones(_elements(envelope.errors, "errors"), set(), set())),
+            _tombstones(errors, set(), set()),
             invalid(element, "it is an error that names no post"),
         )
     return decode_post(element, Included(_EMPTY))
