@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 SEEDS ?= 10000
-SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py)))
+TARGET ?= file
+SECONDS ?= 60
+RUNS ?= -1
+SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py fuzz/*.py)))
 TEST_FOLDERS := $(wildcard tests/*.py) $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test nightly lint format bench diagrams docs clean
+.PHONY: help install demo test nightly lint format bench fuzz diagrams docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +48,10 @@ format: $(STAMP)  ## Apply the formatter and the safe fixes of ruff
 
 bench: $(STAMP)  ## Run every benchmark
 	@for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+fuzz: $(STAMP)  ## Fuzz a reader of bytes from outside: TARGET=file SECONDS=60 (or RUNS=1000000)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet "atheris>=3,<4"
+	$(BIN)/python fuzz/run.py $(TARGET) -max_total_time=$(SECONDS) -runs=$(RUNS)
 
 diagrams: $(STAMP)  ## Draw diagrams/ from the table again
 	$(BIN)/python diagrams/draw.py

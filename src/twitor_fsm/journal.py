@@ -113,7 +113,7 @@ def read_journal(text: str | bytes) -> Journal:
 def _read(position: int, line: bytes) -> _Line:
     try:
         return _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise JournalRefused(position, None, f"it is no step of a session ({exc})") from exc
 
 

@@ -1,5 +1,7 @@
 """The command line in one process: what it prints for people and for programs."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -364,6 +366,38 @@ def test_export_is_valid_for_any_text(crawled: Run, shape: str) -> None:
     assert isinstance(odd["raw"], dict)
     for risky in ("\u2028", "\u202e", "\x9b", "\x7f"):
         assert risky not in out
+
+
+def test_a_csv_export_gives_every_text_back_but_formulas(run: Run, tmp_path: Path) -> None:
+    texts = ["plain", 'a "b", c;\nd\r\n', "ü \u2028 \U0001f600", "'quoted", "1-2", " =1", ODD]
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0"]
+    posts = [post(n, each) for n, each in enumerate([*texts, *formulas])]
+    path = tmp_path / "posts.json"
+    path.write_text(json.dumps({"data": posts}))
+    assert run("crawl", str(path)).exit_code == 0
+    result = run("export", "--format", "csv")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(result.stdout_bytes.decode(), newline="")))
+    told = {row["id"]: row["text"] for row in rows}
+    ids = [each["id"] for each in posts]
+    shown = [
+        *texts[:-1],
+        ODD.replace("\x9b", "\ufffd").replace("\x7f", "\ufffd").replace("\ud83d", "\ufffd"),
+    ]
+    assert [told[key] for key in ids] == [*shown, *(f"'{each}" for each in formulas)]
+    assert rows[0]["url"] == f"https://x.com/i/status/{rows[0]['id']}"
+    assert all(row["stored_at"].endswith("Z") and row["kind"] == "post" for row in rows)
+    assert "raw" not in rows[0]
+    assert run("export", "--format", "csv", "--json").exit_code == 2
+    to_file = run("export", "--format", "csv", "--json", "-o", "out.csv")
+    assert json.loads(to_file.stdout)["bookmarks"] == len(posts)
+    assert (tmp_path / "out.csv").read_bytes() == result.stdout_bytes
+
+
+def test_an_empty_csv_export_has_its_head(crawled: Run) -> None:
+    out = crawled("export", "--format", "csv", "--user-id", "nobody").stdout
+    assert out.startswith("id,url,text,")
+    assert len(out.splitlines()) == 1
 
 
 def test_export_writes_a_private_file_whole(crawled: Run, tmp_path: Path) -> None:

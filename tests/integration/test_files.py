@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from twitor_fsm.errors import ConfigurationError, CursorRefused, UnreadableFile
 from twitor_fsm.simulator import Simulator
-from twitor_fsm.sources import file_reader
+from twitor_fsm.sources import file_elements
 from twitor_fsm.sources.base import End, InvalidRaw, Item, ItemKind, Page, Source
 from twitor_fsm.sources.files import FileBookmarks
 from twitor_fsm.sources.json_split import NotJson, Shape, Splitter, split_array, split_object
@@ -279,14 +279,14 @@ def test_any_file_resumes_anywhere(
     parts = [text(value, indent=indent) for value in values]
     path = write(tmp_path, b"\n".join(parts) if lines else b"[" + b" ,\n".join(parts) + b"]")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_reader, "_PIECE_BYTES", piece)
+        patch.setattr(file_elements, "PIECE_BYTES", piece)
         asyncio.run(resumed_everywhere(path, page_size))
 
 
 async def test_resuming_does_not_read_what_stands_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_reader, "_PIECE_BYTES", 4096)
+    monkeypatch.setattr(file_elements, "PIECE_BYTES", 4096)
     path = write(tmp_path, text([record(n) for n in range(2000)]))
     async with FileBookmarks(path, page_size=1900) as source:
         cursor = (await source.fetch("1", None, None)).next_cursor
@@ -419,14 +419,32 @@ UNKNOWN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "it is empty"),
     "only space": (b" \n\t" * 5000, "it is empty"),
     "database export": (text(DEXIE), "database export"),
-    "zip": (b"PK\x03\x04rest", "zip archive"),
     "gzip": (b"\x1f\x8b\x08rest", "gzip"),
     "sqlite": (b"SQLite format 3\x00", "SQLite"),
     "web page": (b"<!DOCTYPE html>", "web page"),
-    "CSV": (BOM + b'"id","created_at","full_text"\n', "CSV"),
-    "CSV, plain": (b"id,created_at\n", "CSV"),
-    "archive": (b"window.YTD.like.part0 = [", "archive"),
+    "another CSV": (b"URL,Post ID,Content\n1,2,3\n", "CSV with the columns URL, Post ID, Content,"),
+    "the exporter's HTML": (
+        b'\n    <html>\n      <head>\n        <meta charset="utf-8">\n        <title>Exported Data 2024',
+        "HTML export of twitter-web-exporter",
+    ),
+    "archive's posts": (
+        b'window.YTD.tweets.part0 = [ {\n  "tweet" : {',
+        "'tweets' of X's data archive",
+    ),
+    "archive's posts, bare": (text([{"tweet": {"id_str": "1"}}]), "posts of X's data archive"),
+    "archive's contents": (b"window.__THAR_CONFIG = {", "table of contents"),
+    "likes of an archive": (b"window.YTD.like.part0 = [ ]", "it holds likes, no bookmarks"),
+    "another listing": (
+        text({"data": {"user": {"result": {}}}}),
+        "no page of the bookmarks listing",
+    ),
+    "another table": (
+        text([record(1, bookmarked=False), record(2, bookmarked=False)]),
+        "marked as not bookmarked",
+    ),
+    "HAR without entries": (b'{"log": {"version": "1.2"}}', "HAR capture"),
     "UTF-16": ("\ufeff[]".encode("utf-16-le"), "UTF-16"),
+    "UTF-16 without a mark": ("[{}]".encode("utf-16-be"), "UTF-16"),
     "prose": (b"hello world, this is it", '"hello world, thi"'),
     "binary": (b"\x00\x01\x02\xff", "the bytes 00 01 02 ff"),
     "numbers": (b"[1,2,3]", "no objects"),
@@ -474,7 +492,7 @@ async def test_a_file_that_vanishes_says_so(tmp_path: Path) -> None:
 async def test_an_element_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_reader, "MAX_ELEMENT_BYTES", 1 << 20)
+    monkeypatch.setattr(file_elements, "MAX_ELEMENT_BYTES", 1 << 20)
     path = write(tmp_path, b"[" + text(record(0)) + b',{"id":"' + b"x" * (3 << 20))
     async with FileBookmarks(path) as source:
         page = await source.fetch("1", None, None)

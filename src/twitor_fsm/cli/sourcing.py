@@ -43,6 +43,7 @@ class Wanted:
         user_id: Whose bookmarks; None leaves it to the database, then to X.
         expand: What is asked for beside the posts; None is the source's default.
         wait: Whether pauses are waited out.
+        likes: Whether a file's likes are wanted instead of bookmarks.
     """
 
     source: str = X
@@ -50,6 +51,7 @@ class Wanted:
     user_id: str | None = None
     expand: str | None = None
     wait: bool = True
+    likes: bool = False
 
     @property
     def is_x(self) -> bool:
@@ -65,18 +67,27 @@ class HasMe(Protocol):
         ...
 
 
-def source_of(wanted: Wanted, settings: "Settings") -> "Source":
+def source_of(wanted: Wanted, settings: "Settings", *, quiet: bool = True) -> "Source":
     """The source; no request is made, and nothing is made at all.
+
+    Args:
+        wanted: What the user asked for.
+        settings: How.
+        quiet: Do not say what a file was taken for.
 
     Raises:
         Failure, ConfigurationError, CredentialsMissing: It cannot be used.
     """
-    _check_user(wanted)
-    return _x_source(wanted, settings) if wanted.is_x else _file_source(wanted)
+    _check(wanted)
+    return _x_source(wanted, settings) if wanted.is_x else _file_source(wanted, quiet=quiet)
 
 
-def _check_user(wanted: Wanted) -> None:
-    """Refuse a user id that is none before anything is made for it."""
+def _check(wanted: Wanted) -> None:
+    """Refuse a user id that is none before anything is made for it, and an option that is not for X."""
+    if wanted.likes and wanted.is_x:
+        raise Failure(
+            "--likes is for a file that holds likes, not for crawling X; nothing was started", 2
+        )
     user = wanted.user_id
     if user is None:
         return
@@ -94,7 +105,7 @@ def _check_user(wanted: Wanted) -> None:
         )
 
 
-def _file_source(wanted: Wanted) -> "Source":
+def _file_source(wanted: Wanted, *, quiet: bool) -> "Source":
     from ..errors import UnreadableFile
     from ..sources.files import FileBookmarks
 
@@ -108,11 +119,13 @@ def _file_source(wanted: Wanted) -> "Source":
         raise Failure(f"{wanted.source!r} is a folder, no file; nothing was started. {reads}", 2)
     if not path.exists():
         raise Failure(f"there is no file {wanted.source!r}; nothing was started. {reads}", 2)
-    source = FileBookmarks(path)
+    source = FileBookmarks(path, likes=wanted.likes)
     try:
-        source.check()
+        what = source.check()
     except UnreadableFile as exc:
         raise Failure(f"{exc}; nothing was started", 2) from exc
+    if not quiet:
+        say(f"reading {path.name} as {what}")
     return source
 
 

@@ -41,6 +41,7 @@ TEXT_LIMIT: Final = 10_000
 """How much of a record that cannot be read is shown, characters."""
 
 NO_WORD: Final = "-"
+_COUNT_DIGITS: Final = 9
 
 
 class DeadReason(StrEnum):
@@ -231,7 +232,7 @@ def queue_task(task_id: bytes, record: bytes, *, tries: int, token: int) -> Queu
             created_at=int(created_ms) / 1000,
             lease_token=token,
         )
-    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
         raise MalformedRecord(type(error).__name__) from error
 
 
@@ -247,7 +248,7 @@ def dead_task(task_id: bytes, record: bytes, note: bytes, *, died_ms: float) -> 
     reason, tries, _, first, last = (
         words if len(words) == 5 else [DeadReason.MALFORMED, "0", "0", NO_WORD, NO_WORD]
     )
-    count = int(tries) if tries.isdecimal() else 0
+    count = int(tries) if tries.isdecimal() and len(tries) <= _COUNT_DIGITS else 0
     try:
         task = queue_task(task_id, record, tries=count, token=0)
     except MalformedRecord:

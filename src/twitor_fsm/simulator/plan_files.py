@@ -61,8 +61,10 @@ def parse_plan(text: str, name: str) -> FaultPlan:
     """
     try:
         told = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except ValueError as exc:  # a number of thousands of digits is one, too
         raise ConfigurationError(f"{name} is not valid TOML: {exc}") from exc
+    except RecursionError as exc:
+        raise ConfigurationError(f"{name} is nested too deeply to be a fault plan") from exc
     plain = [
         field.name
         for field in attrs.fields(FaultPlan)

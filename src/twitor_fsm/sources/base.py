@@ -35,8 +35,8 @@ class Item:
         author_name: Display name, or None when unknown.
         created_at: When it was posted, ISO 8601 in UTC, or None when the source did not say.
         kind: A post or a tombstone.
-        richness: How much the record says: of two records of one bookmark the higher one is kept. Count of known
-            fields; a tombstone has 0.
+        richness: How much the record says: of two records of one bookmark the higher one is kept. The scale of our
+            own sources: `sources/richness.py`; a tombstone has 0.
     """
 
     key: str

@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from ..errors import ConfigurationError, UnreadableFile
 from .base import InvalidRaw, Item, Page
-from .file_reader import FileReader, ends_of, shown
+from .file_reader import FileReader, ends_of
+from .file_words import shown
 from .formats import FORMATS
 from .json_split import NotJson, split_object
 from .x_decode import decode_element
@@ -29,7 +30,7 @@ _NAME_CHARS: Final = 150
 
 
 class FileBookmarks:
-    """The bookmarks in a file, in its order: saved pages of the X API v2, or an export of twitter-web-exporter.
+    """The bookmarks in a file, in its order; the formats: `docs/files.md`.
 
     The format is told by the content, never by the name. The file is read in pieces on a thread, and never held as a
     whole. A cursor is a place in the file with a fingerprint of it, so resuming costs nothing and a file that changed
@@ -38,6 +39,7 @@ class FileBookmarks:
     Args:
         path: The file; its first and last 4 KiB are read at once, to name the crawl.
         page_size: Items of a page, 1 to 10,000; a saved page of the API may be spread over several.
+        likes: Store the likes of a file that holds some; without it, such a file is refused.
 
     Raises:
         ConfigurationError: The page size is out of range.
@@ -48,12 +50,15 @@ class FileBookmarks:
     page_sizes: Final[tuple[int, ...]] = ()
     price_usd: Final[float | None] = 0.0
 
-    def __init__(self, path: str | os.PathLike[str], *, page_size: int = PAGE_SIZE) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, page_size: int = PAGE_SIZE, likes: bool = False
+    ) -> None:
         if not 1 <= page_size <= _MAX_PAGE_SIZE:
             raise ConfigurationError(f"page_size {page_size} is not between 1 and {_MAX_PAGE_SIZE}")
         self._path: Final = Path(path)
         self._page_size: Final = page_size
-        self._name: Final = _name_of(self._path)
+        self._likes: Final = likes
+        self._name: Final = _name_of(self._path) + ("+likes" if likes else "")
         self._lock: Final = threading.Lock()
         self._reader: FileReader | None = None  # touched on threads only, under the lock
 
@@ -77,14 +82,19 @@ class FileBookmarks:
         """Close the file. Safe to call twice."""
         await asyncio.to_thread(self._close)
 
-    def check(self) -> None:
+    def check(self) -> str:
         """Look at the head of the file: whether it is there, may be read and is understood.
+
+        Returns:
+            What it is, in words.
 
         Raises:
             UnreadableFile: It is not, as `fetch` would say.
         """
         try:
-            FileReader.open(self._path, None).close()
+            reader = FileReader.open(self._path, None, likes=self._likes)
+            reader.close()
+            return reader.format.title
         except OSError as exc:
             raise UnreadableFile(
                 f"{shown(self._path)} cannot be read: {exc.strerror or type(exc).__name__}"
@@ -125,7 +135,7 @@ class FileBookmarks:
                 if self._reader is not None and not self._reader.fits(cursor):
                     self._shut()
                 if self._reader is None:
-                    self._reader = FileReader.open(self._path, cursor)
+                    self._reader = FileReader.open(self._path, cursor, likes=self._likes)
                 return self._reader.page(size)
             except OSError as exc:
                 self._shut()

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
-__all__ = ["NotJson", "Shape", "Splitter", "split_array", "split_object"]
+__all__ = ["NotJson", "Shape", "Splitter", "find_array", "split_array", "split_object"]
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OTHERS: Final = rb'[^"{}\[\]]*+'
@@ -22,8 +22,11 @@ _BRACKET: Final = re.compile(_OTHERS + rb"(?:" + _STRING + _OTHERS + rb")*+([{}\
 """Everything up to the next bracket outside a string; possessive, so it takes linear time."""
 _SCALAR: Final = re.compile(_STRING + rb'|[^\s,:"{}\[\]]++', re.DOTALL)
 _KEY: Final = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:", re.DOTALL)
+_KEY_BYTES: Final = 1000
 _SPACES: Final = b" \t\r\n"
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_ASSIGNMENT: Final = re.compile(rb"window\.YTD\.\w{1,60}\.part\d{1,5} ?= ?\[", re.ASCII)
+_ASSIGNMENT_BYTES: Final = 100
 _CLOSED_BY: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 _any: Final = msgspec.json.Decoder(msgspec.Raw)
 
@@ -49,6 +52,12 @@ class Shape(StrEnum):
 
     ARRAY = "array"
     """Between brackets, with commas."""
+    INNER = "inner"
+    """An array inside something larger: what stands behind its end is not looked at."""
+    ROWS = "rows"
+    """Rows of a CSV (`csv_split`)."""
+    SCRIPT = "script"
+    """Arrays that a script assigns, one after the other: `window.YTD.like.part0 = [...]`."""
     SEQUENCE = "sequence"
     """One behind the other, with white space or nothing between: one object, or JSON Lines."""
 
@@ -84,7 +93,7 @@ class Splitter:
     _expect: _Expect = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        is_array = self.shape is Shape.ARRAY
+        is_array = self.shape is not Shape.SEQUENCE
         if self.within:
             self._expect = _Expect.SEPARATOR if is_array else _Expect.VALUE_OR_END
         else:
@@ -130,8 +139,13 @@ class Splitter:
                         return self._value()
                 case _Expect.SEPARATOR if mark in b",]":
                     self._step(_Expect.VALUE if mark == ord(",") else _Expect.NOTHING)
-                case _Expect.OPENING if mark == ord("["):
+                case _Expect.OPENING if mark == ord("[") and self.shape is not Shape.SCRIPT:
                     self._step(_Expect.VALUE_OR_END)
+                case _Expect.NOTHING if mark == ord(";") and self.shape is Shape.SCRIPT:
+                    self._step(_Expect.NOTHING)
+                case _Expect.OPENING | _Expect.NOTHING if self.shape is Shape.SCRIPT:
+                    if not self._assign():
+                        return None
                 case _Expect.SEPARATOR:
                     raise NotJson(self.position, "a comma or ] was expected")
                 case _:
@@ -143,6 +157,19 @@ class Splitter:
             raise NotJson(self.position, "] closes nothing")
         self._next += 1
         self._expect = expect
+        if expect is _Expect.NOTHING and self.shape is Shape.INNER:
+            self.is_ended = True
+
+    def _assign(self) -> bool:
+        """Step into the next array of a script; False if its beginning is not all there."""
+        found = _ASSIGNMENT.match(self._text, self._next)
+        if found is None:
+            if self.waiting_bytes < _ASSIGNMENT_BYTES and not self._is_last:
+                return False
+            raise NotJson(self.position, "a script of the archive was expected (window.YTD.)")
+        self._next = found.end()
+        self._expect = _Expect.VALUE_OR_END
+        return True
 
     def _end_piece(self) -> None:
         if not self._is_last:
@@ -163,7 +190,7 @@ class Splitter:
                 )
             return None
         self._next = self._scanned = end
-        is_array = self.shape is Shape.ARRAY
+        is_array = self.shape is not Shape.SEQUENCE
         self._expect = _Expect.SEPARATOR if is_array else _Expect.VALUE_OR_END
         return self._text[begin:end].rstrip(_SPACES)
 
@@ -225,6 +252,52 @@ def split_object(text: bytes) -> dict[str, bytes]:
         if mark != b",":
             raise NotJson(at, "a comma or } was expected")
         at += 1
+
+
+def find_array(text: bytes, *names: str) -> int | None:
+    """Where the array under these names, one object inside the other, begins.
+
+    Args:
+        text: The beginning of an object.
+        names: Of the members to go into.
+
+    Returns:
+        Index of its bracket; None if the text breaks off before.
+
+    Raises:
+        NotJson: There is none.
+    """
+    at = _skip(text, 0)
+    for name in names:
+        found = _member(text, at, name)
+        if found is None:
+            return None
+        at = found
+    if at < len(text) and text[at] != ord("["):
+        raise NotJson(at, "an array was expected")
+    return at if at < len(text) else None
+
+
+def _member(text: bytes, at: int, name: str) -> int | None:
+    """Where the value of an object's member begins; None if the text breaks off before."""
+    mark, wanted = text[at : at + 1], b'"' + name.encode() + b'"'
+    if mark not in (b"{", b""):
+        raise NotJson(at, "an object was expected")
+    at += 1
+    while (key := _KEY.match(text, at)) is not None:
+        start = _skip(text, key.end())
+        if key[1] == wanted or start == len(text):
+            return start if start < len(text) else None
+        end = _find_end(text, start, start, bytearray(), 0)[0]
+        if end is None:
+            return None
+        at = _skip(text, end)
+        if text[at : at + 1] == b"}":
+            raise NotJson(at, f"it has no {name}")
+        at += 1
+    if len(text) - at < _KEY_BYTES:
+        return None
+    raise NotJson(at, "a name and a colon were expected")
 
 
 def _find_end(

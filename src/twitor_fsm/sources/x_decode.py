@@ -17,6 +17,7 @@ from ..core.taxonomy import Reason
 from ..errors import SourceUnavailable
 from .base import InvalidRaw, Item, ItemKind
 from .json_split import NotJson, split_array, split_object
+from .richness import TOMBSTONE
 from .x_items import UNREADABLE, Included, as_text, decode_post, invalid, is_absent, is_id
 
 __all__ = ["PageBody", "decode_element", "decode_page", "is_page_token"]
@@ -128,8 +129,12 @@ def decode_element(raw: str) -> Item | InvalidRaw:
     if not is_absent(envelope.data):
         return decode_post(bytes(envelope.data), Included(envelope.includes))
     if not is_absent(envelope.errors):
+        try:
+            errors = _elements(envelope.errors, "errors")
+        except SourceUnavailable:
+            errors = []
         return next(
-            iter(_tombstones(_elements(envelope.errors, "errors"), set(), set())),
+            _tombstones(errors, set(), set()),
             invalid(element, "it is an error that names no post"),
         )
     return decode_post(element, Included(_EMPTY))
@@ -222,5 +227,5 @@ def _tombstones(errors: Iterable[bytes], shown: set[str], referenced: set[str]) 
                 key=post_id,
                 raw=as_text(b'{"errors":[' + raw + b"]}"),
                 kind=ItemKind.TOMBSTONE,
-                richness=0,
+                richness=TOMBSTONE,
             )

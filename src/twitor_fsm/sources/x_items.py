@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from .base import InvalidRaw, Item
 from .json_split import NotJson, split_array, split_object
+from .richness import richness
 
 __all__ = [
     "MAX_ITEM_BYTES",
@@ -283,15 +284,14 @@ def decode_post(element: bytes, found: Included) -> Item | InvalidRaw:
         author_username=username,
         author_name=name,
         created_at=created_at,
-        richness=1
-        + (post.author_id is not None)
-        + (username is not None)
-        + (name is not None)
-        + (created_at is not None)
-        + (long is not None)
-        + (post.entities is not None)
-        + (len(post.public_metrics) > 4)  # longer than null
-        + included,
+        richness=richness(
+            text,
+            (post.author_id, username, name, created_at),
+            others=(post.entities is not None)
+            + (len(post.public_metrics) > 4)  # longer than null
+            + included,
+            is_whole=long is not None,
+        ),
     )
 
 

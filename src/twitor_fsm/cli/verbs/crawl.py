@@ -48,6 +48,7 @@ class Options:
 @click.option(
     "--no-wait", is_flag=True, help="End at a rate-limit pause instead of waiting it out."
 )
+@click.option("--likes", is_flag=True, help="Store the likes that a FILE holds.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option(
     "-v", "--verbose", count=True, help="Show log records (-v INFO, -vv DEBUG) on stderr."
@@ -58,7 +59,9 @@ def command(
     api_url: str | None,
     user_id: str | None,
     expand: str | None,
-    no_wait: bool,  # noqa: FBT001 - click passes by name
+    *,
+    no_wait: bool,
+    likes: bool,
     **options: object,
 ) -> int:
     """Bring the bookmarks of X, or of a FILE saved earlier, into the database.
@@ -69,14 +72,20 @@ def command(
     The token is never given here but in the environment: X_BEARER_TOKEN (or TWITOR_TOKEN_DIR, a
     folder with a file for each user).
 
-    A FILE holds saved API v2 pages (JSON or JSONL) or an export of twitter-web-exporter; a file
+    A FILE holds saved API v2 pages, an export of twitter-web-exporter, Twillot or fieldtheory-cli,
+    captured answers of x.com (JSON or HAR), or X's data archive; it is told by its content. A file
     named x is ./x.
 
     Ends with 0 completed, 1 fatal, 2 usage, 10 token, 11 paused (--no-wait), 12 network, 13 too
     many skips, 14 database, 75 interrupted: run it again.
     """
     wanted = Wanted(
-        source=source, api_url=api_url, user_id=user_id, expand=expand, wait=not no_wait
+        source=source,
+        api_url=api_url,
+        user_id=user_id,
+        expand=expand,
+        wait=not no_wait,
+        likes=likes,
     )
     chosen = Options(**options)  # type: ignore[arg-type]  # click checked them
     with Stop(STOPPING) as stop:
@@ -99,7 +108,7 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
 
     settings = get_settings()
     silent = options.quiet or options.log_json
-    source = source_of(wanted, settings)
+    source = source_of(wanted, settings, quiet=silent)
     database = database_of(options.db, settings)
     refuse_memory(database)
     user: tuple[str, str] | None = None
@@ -181,6 +190,8 @@ def _same_command(wanted: Wanted, options: Options) -> str:
     for name, value in given:
         if value is not None:
             words += [name, str(value)]
+    if wanted.likes:
+        words.append("--likes")
     if not wanted.wait:
         words.append("--no-wait")
     return with_db(f"twitor {shlex.join(words)}", options.db)

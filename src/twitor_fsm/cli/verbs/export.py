@@ -1,4 +1,4 @@
-"""`twitor export`: every stored bookmark as JSON, streamed."""
+"""`twitor export`: every stored bookmark as JSON or CSV, streamed."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ import click
 from ..database import database_of, file_of, opened
 from ..failures import Failure
 from ..options import common, user_id
+from ..spreadsheet import head_row, row_of
 from ..targets import refuse_target
 from ..terminal import emit, json_text, safe_json, say, write_json
 from ..words import count
@@ -29,15 +30,15 @@ _PORTION: Final = 200
 """Bookmarks written at a time."""
 
 
-@click.command(short_help="Every stored bookmark as JSONL or JSON.")
+@click.command(short_help="Every stored bookmark as JSONL, JSON or CSV.")
 @common
 @click.option(
     "--format",
     "shape",
-    type=click.Choice(["jsonl", "json"]),
+    type=click.Choice(["jsonl", "json", "csv"]),
     default="jsonl",
     show_default=True,
-    help="One object a line, or one array.",
+    help="One object a line, one array, or rows for a spreadsheet.",
 )
 @user_id("Only this user's bookmarks.")
 @click.option("-o", "--output", metavar="FILE", help="Write a file instead of stdout; - is stdout.")
@@ -51,13 +52,20 @@ def command(
     """Write every stored bookmark, in the order in which they were stored.
 
     An object has id, text, author_id, author_username, author_name, created_at, kind, source,
-    stored_at, result, raw (the source's own object). Only the raw object holds everything.
+    stored_at, result, raw (the source's own object). Only the raw object holds everything; CSV
+    leaves it out, and has an address of the post instead. There, a text that a spreadsheet program
+    would run as a formula has a ' in front.
 
     A FILE is replaced whole at the end, and readable for you alone. With --json, a FILE and the
     number of bookmarks are told on stdout as one JSON object.
     """
     to_file = output is not None and output != "-"
     if as_json and not to_file:
+        if shape == "csv":
+            raise Failure(
+                "--json writes JSON, not CSV, to stdout; nothing was exported. Leave it out, or name -o FILE",
+                2,
+            )
         shape, as_json = "json", False
     number = asyncio.run(_export(db, user_id, shape, Path(str(output)) if to_file else None))
     if as_json:
@@ -79,20 +87,15 @@ async def _export(db: str | None, user_id: str | None, shape: str, file: Path | 
 
 
 async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:
-    array = shape == "json"
-    number, waiting = 0, []
-    if array:
-        write("[\n")
+    begin, between, end, text_of = _SHAPES[shape]
+    number, waiting = 0, [begin()]
     async for bookmark in bookmarks:
-        between = ",\n" if array and number else ""
-        waiting.append(between + line_of(bookmark) + ("" if array else "\n"))
+        waiting.append((between if number else "") + text_of(bookmark))
         number += 1
-        if len(waiting) == _PORTION:
+        if len(waiting) >= _PORTION:
             write("".join(waiting))
             waiting.clear()
-    write("".join(waiting))
-    if array:
-        write("\n]\n")
+    write("".join([*waiting, end]))
     return number
 
 
@@ -116,6 +119,14 @@ def line_of(bookmark: "Bookmark") -> str:
     )
     result, raw = _verbatim(bookmark.result), _verbatim(bookmark.raw)
     return f'{head[:-1]}, "result": {result}, "raw": {raw}}}'
+
+
+_SHAPES: Final[dict[str, tuple[Callable[[], str], str, str, Callable[["Bookmark"], str]]]] = {
+    "jsonl": (str, "", "", lambda bookmark: line_of(bookmark) + "\n"),
+    "json": (lambda: "[\n", ",\n", "\n]\n", line_of),
+    "csv": (head_row, "", "", row_of),
+}
+"""What stands before, between and behind the bookmarks, and what writes one."""
 
 
 def _verbatim(text: str | None) -> str:

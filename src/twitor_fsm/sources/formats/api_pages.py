@@ -20,6 +20,8 @@ class ApiPages:
     title = (
         "saved pages of the X API v2: {data, includes, meta}, one, an array of them, or one a line"
     )
+    is_likes = False
+    if_empty = None
 
     def recognises(self, members: Mapping[str, bytes]) -> bool:
         """A page has data (a list; a kept item has one object), or none and a meta."""

@@ -24,6 +24,16 @@ class Format(Protocol):
         """What to call it in messages."""
         ...
 
+    @property
+    def is_likes(self) -> bool:
+        """Whether it holds likes: those are read only when they are asked for."""
+        ...
+
+    @property
+    def if_empty(self) -> str | None:
+        """What went wrong if a whole file holds not one bookmark; None if that is nothing strange."""
+        ...
+
     def recognises(self, members: Mapping[str, bytes]) -> bool:
         """Whether an object with these members (JSON texts by name) is an element of this format.
 

@@ -1,0 +1,46 @@
+"""How much a record of a bookmark says: the one scale by which records of different sources are compared.
+
+Of two records of one bookmark the higher one is kept, whole (`storage`), so the scale puts first what a reader would miss
+most. It has three digits of its own, and a lower digit never outweighs a higher one:
+
+| digit | what | why |
+| --- | --- | --- |
+| 1000 | the whole text of a long post | others have its first 280 characters |
+| 100 each | author's id, handle, name; date | our columns: a record without one would empty it |
+| 1 each, at most 99 | whatever else is known: counts, links, media, quoted posts, users, polls, places | kept in `raw` |
+
+A post with its text has 1 beside that. A tombstone has 0; a post of which nothing but the id is known has `ID_ONLY`, so
+that even "it was deleted" replaces it. Equal records: the first one stays.
+Pure. Must not know: formats.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["ID_ONLY", "LONG_CHARS", "TOMBSTONE", "richness"]
+
+TOMBSTONE: Final = 0
+ID_ONLY: Final = -1
+LONG_CHARS: Final = 280
+"""A longer text is the whole text of a long post. Source: X, "Counting characters"; a long post's short form is cut there."""
+
+_WHOLE: Final = 1000
+_COLUMN: Final = 100
+_MOST: Final = 99
+
+
+def richness(
+    text: str | None, columns: Iterable[str | None], *, others: int = 0, is_whole: bool = False
+) -> int:
+    """Place a record on the scale.
+
+    Args:
+        text: The post's text; None if it is not known.
+        columns: Author's id, handle and name, and the date; None where unknown.
+        others: How many other facts and attached objects it holds.
+        is_whole: Whether the source says that the text is the long form.
+    """
+    known = sum(_COLUMN for value in columns if value is not None) + min(others, _MOST - 1)
+    if text is None:
+        return known or ID_ONLY
+    return 1 + known + (_WHOLE if is_whole or len(text) > LONG_CHARS else 0)
