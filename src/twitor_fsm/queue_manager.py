@@ -37,6 +37,7 @@ from .queueing.records import (
 )
 from .queueing.takers import Takers, current_task
 from .valkey.connection import Connection
+from .valkey.embedded import EMBEDDED, EmbeddedServer, folder_beside
 from .valkey.keys import QueueKeys
 from .valkey.task_queue import Lease, Retried, TaskQueue
 
@@ -162,6 +163,11 @@ class QueueManager:
         self._persistence: Final = Persistence(self._clock)
         self._restorable: Final[dict[Lease, None]] = {}
         self._open: _Session | None = None
+        self._server: Final = (
+            EmbeddedServer(folder_beside(self._settings.database_url), self._clock)
+            if self._settings.valkey_url == EMBEDDED
+            else None
+        )
 
     # -- opening and closing -----------------------------------------------------------------------
 
@@ -175,18 +181,26 @@ class QueueManager:
         """
         if self._open is not None:
             return
+        if self._server is not None:
+            await self._server.acquire()
         session = self._session()
         try:
             await session.connection.ping()
             await session.queue.counts()
         except BaseException:
-            await session.connection.close()
+            await self._close(session)
             raise
         self._open = session
 
+    async def _close(self, session: _Session) -> None:
+        await session.connection.close()
+        if self._server is not None:
+            self._server.release()
+
     def _session(self) -> _Session:
         connection = Connection(
-            self._settings.valkey_url, max_connections=self._settings.valkey_max_connections
+            self._server.url if self._server is not None else self._settings.valkey_url,
+            max_connections=self._settings.valkey_max_connections,
         )
         queue = TaskQueue(connection, self.queue_name, dead_cap=self._max_dead_letters)
         claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)
@@ -235,7 +249,7 @@ class QueueManager:
             await session.holding.close()
             await session.bell.close()
             await session.claimer.close()
-            await session.connection.close()
+            await self._close(session)
 
     async def _settle_all(
         self, session: _Session, caller: Owner, passing: BaseException | None
