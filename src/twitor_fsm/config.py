@@ -23,6 +23,7 @@ __all__ = [
     "bearer_token_from_environment",
     "colour_from_environment",
     "get_settings",
+    "valkey_is_chosen",
     "without_password",
 ]
 
@@ -345,6 +346,11 @@ def get_settings() -> Settings:
 def colour_from_environment() -> bool:
     """Whether the terminal may be coloured: not if NO_COLOR is set (https://no-color.org) or it is a dumb one."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def valkey_is_chosen() -> bool:
+    """Whether the environment says where Valkey is, or leaves it to a default."""
+    return bool(os.environ.get("VALKEY_URL", "").strip())
 
 
 def bearer_token_from_environment() -> str | None:

@@ -433,6 +433,11 @@ class CrawlEngine:
             record = await self.store.session(session_id)
         return record
 
+    def cancel_all(self, reason: str = Reason.SIGNAL) -> None:
+        """End every session that runs here gracefully; returns at once."""
+        for session in list(self._running.values()):
+            session.cancel(reason)
+
     async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
         source = _NoSource(record.crawl.source)
         session = await self._session(source, record.crawl.user_id, {})

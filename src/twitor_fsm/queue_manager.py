@@ -22,7 +22,7 @@ from .config import Settings, get_settings
 from .errors import ConfigurationError, QueueError, QueueFull, QueueUnavailable, TaskLeaseLost
 from .queueing.bell import Bell
 from .queueing.claiming import Claimer
-from .queueing.consumer import LOOK_S, Consumer, Handler
+from .queueing.consumer import LEASE_LOST, LOOK_S, Consumer, Handler, Postpone, Reject
 from .queueing.dead_letters import DeadLetters
 from .queueing.holding import RENEW_AT_MOST_S, Holding
 from .queueing.persistence import Persistence
@@ -41,7 +41,16 @@ from .valkey.embedded import EMBEDDED, EmbeddedServer, folder_beside
 from .valkey.keys import QueueKeys
 from .valkey.task_queue import Lease, Retried, TaskQueue
 
-__all__ = ["DeadReason", "DeadTask", "QueueHealth", "QueueManager", "QueueTask"]
+__all__ = [
+    "LEASE_LOST",
+    "DeadReason",
+    "DeadTask",
+    "Postpone",
+    "QueueHealth",
+    "QueueManager",
+    "QueueTask",
+    "Reject",
+]
 
 PATIENCE_S: Final = 2.0
 """How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
@@ -535,6 +544,14 @@ class QueueManager:
             _LOG.warning("%s", TaskLeaseLost(task.task_id))
         return answer is not Retried.DEAD
 
+    async def _postpone(self, session: _Session, task: QueueTask, delay_s: float) -> None:
+        lease = Lease(task.task_id, task.lease_token)
+        is_ours = await self._persistence.persist(
+            lambda _: session.queue.postpone(lease, delay_s=delay_s), until=math.inf
+        )
+        if not is_ours:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+
     def _settled(self, session: _Session, task: QueueTask, caller: Owner) -> float:
         """Hold a task no longer; returns until when settling it makes sense, monotonic seconds."""
         held = session.holding.drop(task)
@@ -556,7 +573,8 @@ class QueueManager:
         """Run the handler for every task, `concurrency` at once: takes, renews, acknowledges and retries by itself.
 
         Args:
-            handler: A coroutine function of one QueueTask. Returning completes the task, raising retries it.
+            handler: A coroutine function of one QueueTask. Returning completes the task, raising retries it; raising
+                `Postpone(delay_s)` puts it off without using up a try, `Reject` sends it to the dead letters.
             concurrency: Handlers at once (1 to 10,000).
             stop: Ends it gracefully: nothing more is taken, what runs is finished. Cancelling ends it at once: handlers
                 are cancelled and their tasks given back.
@@ -574,6 +592,10 @@ class QueueManager:
             holding=Holding(session.queue, self._clock, lease_s=self._lease_s),
             bell=session.bell if self._settings.valkey_max_connections > 1 else None,
             fail=lambda task, error: self._fail(session, task, error, until=math.inf),
+            reject=lambda task, error: self._fail(
+                session, task, error, until=math.inf, final=DeadReason.REJECTED
+            ),
+            postpone=lambda task, delay_s: self._postpone(session, task, delay_s),
             release=lambda lease: session.queue.release([lease], counts=False),
             clock=self._clock,
             stop=stop,

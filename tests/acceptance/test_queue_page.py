@@ -2,11 +2,15 @@
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from valkey_server import QueueNames, until
+
+from twitor_fsm import CrawlEngine, Settings, XBookmarks
+from twitor_fsm.simulator import Simulator
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "queue.md").read_text("utf-8")
 BLOCKS: Final = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -35,7 +39,7 @@ async def test_the_first_block_consumes_what_it_adds(
 
     running = asyncio.create_task(page["main"]())
     await until(has_printed)
-    await until(lambda: names.keys() == set())
+    await until(lambda: names.left() == set())
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -55,11 +59,11 @@ async def test_the_loops_lose_nothing(page: dict[str, Any], names: QueueNames, l
     page["handler"] = handler
     running = asyncio.create_task(page[loop]())
     await until(lambda: len(seen) == 3)
-    await until(lambda: names.keys() == {"dead", "dead_records", "dead_notes"})
+    await until(lambda: names.left() == {"dead", "dead_records", "dead_notes"})
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert sorted(seen) == [(0, 0), (1, 0), (2, 0)]
-    names.may_be_left |= names.keys()
+    names.may_be_left |= names.left()
 
 
 async def test_the_dead_letters_are_shown_and_given_another_try(
@@ -76,8 +80,30 @@ async def test_the_dead_letters_are_shown_and_given_another_try(
     assert capsys.readouterr().out == "one failed 0 KeyError {'n': 1}\n"
     async with page["queue"] as queue:
         assert await queue.size() == 1
-        names.may_be_left |= names.keys()
+        names.may_be_left |= names.left()
+
+
+async def test_the_workers_block_crawls(
+    page: dict[str, Any], names: QueueNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Simulator(bookmarks=5) as sim:
+        (tmp_path / sim.user_id).write_text(sim.token)
+        settings = Settings(
+            database_url=str(tmp_path / "b.db"), token_dir=tmp_path, api_url=sim.base_url
+        )
+        page["XBookmarks"] = partial(XBookmarks, base_url=sim.base_url)
+        running = asyncio.create_task(page["crawl_many"](settings, [sim.user_id]))
+
+        async def has_all() -> bool:
+            async with CrawlEngine(settings=settings) as engine:
+                sessions = await engine.sessions()
+                return bool(sessions) and str(sessions[0].value.state) == "completed"
+
+        await until(has_all)
+        await until(lambda: names.left() == set())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def test_every_block_is_used() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
