@@ -57,6 +57,7 @@ async def enqueue_crawl(
     *,
     user_id: str,
     source: str = "x",
+    engine: CrawlEngine | None = None,
     session_id: str | None = None,
     delay: float = 0.0,
     priority: int = 0,
@@ -67,6 +68,8 @@ async def enqueue_crawl(
         queue: Connected.
         user_id: Whose.
         source: Name of the source.
+        engine: Makes the wish durable: the session is made in the database first, so that a sweep asks for it again
+            whatever the queue loses. None leaves it to the queue alone.
         session_id: Only to bring this session to its end: if it is over by then, nothing is done.
         delay: Not before so many seconds.
         priority: Higher is crawled first.
@@ -74,6 +77,8 @@ async def enqueue_crawl(
     Returns:
         The task's id.
     """
+    if engine is not None:
+        await engine.reserve(user_id, source)
     return await queue.enqueue(
         CRAWL,
         {"user_id": user_id, "source": source}

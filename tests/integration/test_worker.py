@@ -143,6 +143,27 @@ async def test_what_the_queue_lost_a_sweep_puts_back(names: QueueNames, db: str)
         await until(lambda: names.left() == set())
 
 
+async def test_a_queue_that_loses_everything_loses_no_crawl(names: QueueNames, db: str) -> None:
+    async with Simulator(bookmarks=10, users=50) as sim, site(names, db, sim) as here:
+        for user_id in sim.user_ids:
+            await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+            await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+        assert await here.queue.size() == 50
+        here.start()
+
+        async def some_are_complete() -> bool:
+            return len(await completed(here.engine)) >= 5
+
+        await until(some_are_complete, 30)
+        with names.server.client() as client:
+            client.flushall()
+        await until(are_complete(here.engine, sim.user_ids), 60)
+        for user_id in sim.user_ids:
+            assert await stored(here.engine, user_id) == sorted(sim.truth(user_id))
+        assert len(await here.engine.sessions(limit=1000)) == 50
+        await until(lambda: names.left() == set())
+
+
 async def test_a_network_that_stays_down_uses_up_the_tries(names: QueueNames, db: str) -> None:
     sim = Simulator(bookmarks=5)
     await sim.start()

@@ -14,6 +14,7 @@ from ..terminal import emit, tell
 
 if TYPE_CHECKING:
     from ...config import Settings
+    from ...engine import CrawlEngine
 
 SECTION = "Crawl"
 
@@ -48,11 +49,14 @@ def crawl(
         from ...worker import enqueue_crawl
 
         settings = queue_settings(db, quiet=True)
-        wanted = await _all_users(db, settings) if all_users else sorted(set(users))
-        for user_id in wanted:
+        for user_id in users:
             source_of(Wanted(user_id=user_id), settings)
-        async with queue_of(db) as queue:
-            ids = [await enqueue_crawl(queue, user_id=user_id) for user_id in wanted]
+        async with (
+            queue_of(db) as queue,
+            opened(db, settings=settings, must_exist=False) as engine,
+        ):
+            wanted = await _all_users(engine, settings) if all_users else sorted(set(users))
+            ids = [await enqueue_crawl(queue, user_id=user_id, engine=engine) for user_id in wanted]
         if as_json:
             emit({"tasks": ids})
         else:
@@ -62,10 +66,8 @@ def crawl(
     return asyncio.run(run())
 
 
-async def _all_users(db: str | None, settings: "Settings") -> list[str]:
-    found: set[str] = set()
-    async with opened(db, settings=settings, must_exist=False) as engine:
-        found |= {crawl.user_id for crawl in await engine.store.crawls() if crawl.source == "x"}
+async def _all_users(engine: "CrawlEngine", settings: "Settings") -> list[str]:
+    found = {crawl.user_id for crawl in await engine.store.crawls() if crawl.source == "x"}
     if settings.token_dir is not None and settings.token_dir.is_dir():
         found |= {file.name for file in settings.token_dir.iterdir() if file.name.isdecimal()}
     if not found:
