@@ -75,7 +75,15 @@ if TYPE_CHECKING:
     from .journal import Journal, read_journal, write_journal
     from .machine import Machine, machine_for, step
     from .proving import prove
-    from .queue_manager import DeadReason, DeadTask, QueueHealth, QueueManager, QueueTask
+    from .queue_manager import (
+        DeadReason,
+        DeadTask,
+        Postpone,
+        QueueHealth,
+        QueueManager,
+        QueueTask,
+        Reject,
+    )
     from .replaying import Replayed, replay
     from .report import CrawlReport, exit_code
     from .sources.base import End, InvalidRaw, Item, ItemKind, Page, Source, Usage
@@ -154,7 +162,15 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "machine": ("Machine", "machine_for", "step"),
     "proving": ("prove",),
     "replaying": ("Replayed", "replay"),
-    "queue_manager": ("DeadReason", "DeadTask", "QueueHealth", "QueueManager", "QueueTask"),
+    "queue_manager": (
+        "DeadReason",
+        "DeadTask",
+        "Postpone",
+        "QueueHealth",
+        "QueueManager",
+        "QueueTask",
+        "Reject",
+    ),
     "report": ("CrawlReport", "exit_code"),
     "sources.base": ("End", "InvalidRaw", "Item", "ItemKind", "Page", "Source", "Usage"),
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
@@ -212,6 +228,7 @@ __all__ = [
     "MachineSpec",
     "Page",
     "Policy",
+    "Postpone",
     "Proof",
     "QueueError",
     "QueueFull",
@@ -225,6 +242,7 @@ __all__ = [
     "RateLimited",
     "Reason",
     "RecoveryStrategy",
+    "Reject",
     "Replayed",
     "RequestRefused",
     "Row",

@@ -23,6 +23,7 @@ __all__ = [
     "bearer_token_from_environment",
     "colour_from_environment",
     "get_settings",
+    "valkey_is_chosen",
     "without_password",
 ]
 
@@ -78,6 +79,8 @@ class _Range:
     schemes: tuple[str, ...] = ()
     or_path: bool = False
     """Whether a URL may be a file's path instead."""
+    or_word: str = ""
+    """A word that may stand in place of a URL."""
 
     @property
     def words(self) -> str:
@@ -86,7 +89,8 @@ class _Range:
             return "the path of a folder"
         if self.kind is str:
             urls = "a URL that begins with " + " or ".join(f"{s}://" for s in self.schemes)
-            return f"{urls}, or a path" if self.or_path else f"{urls} and names a host"
+            word = f", or the word {self.or_word}" if self.or_word else ""
+            return f"{urls}, or a path" if self.or_path else f"{urls} and names a host{word}"
         unit = "a whole number" if self.kind is int else "a number"
         return f"{unit} from {_plain(self.low)} to {_plain(self.high)}"
 
@@ -110,7 +114,8 @@ class _Range:
         if self.kind is Path:
             return value is None or (isinstance(value, Path) and "\0" not in str(value))
         if self.kind is str:
-            return isinstance(value, str) and value.isprintable() and self._allows_url(value)
+            is_text = isinstance(value, str) and value.isprintable()
+            return is_text and (value == self.or_word != "" or self._allows_url(value))
         kinds = (int,) if self.kind is int else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
@@ -201,7 +206,7 @@ class Settings:
     valkey_url: str = _setting(
         "redis://localhost:6379/0",
         "Where the queue's Valkey (or Redis) is",
-        _Range(str, schemes=("redis", "rediss", "unix")),
+        _Range(str, schemes=("redis", "rediss", "unix"), or_word="embedded"),
         "VALKEY_URL",
         _shown,
     )
@@ -341,6 +346,11 @@ def get_settings() -> Settings:
 def colour_from_environment() -> bool:
     """Whether the terminal may be coloured: not if NO_COLOR is set (https://no-color.org) or it is a dumb one."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def valkey_is_chosen() -> bool:
+    """Whether the environment says where Valkey is, or leaves it to a default."""
+    return bool(os.environ.get("VALKEY_URL", "").strip())
 
 
 def bearer_token_from_environment() -> str | None:

@@ -32,7 +32,7 @@ from .core.states import (
     check_for_crawls,
 )
 from .core.taxonomy import Reason
-from .errors import ConfigurationError, TwitorError
+from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import Event, EventHub, Observer
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone, this_process
@@ -432,6 +432,39 @@ class CrawlEngine:
             await self._end_unowned(record, reason)
             record = await self.store.session(session_id)
         return record
+
+    async def reserve(self, user_id: str, source_name: str) -> str | None:
+        """Make the session of a crawl that is to be run by whoever comes first, here or elsewhere.
+
+        Thus a wish to crawl is durable before any process works on it. Nothing changes if the crawl has a session that
+        is not over.
+
+        Returns:
+            The new session's id; None if there was one.
+        """
+        for record in await self.sessions(user_id=user_id):
+            if record.crawl.source == source_name and record.ended_at is None:
+                return None
+        source = _NoSource(source_name)
+        try:
+            claim = await self.store.claim(
+                CrawlKey(user_id, source_name),
+                this_process(str(uuid7())),
+                session_id=str(uuid7()),
+                initial=SessionValue(self._machine.spec.initial),
+                now=self.clock.now(),
+                lease_s=0.0,
+                limit=(source.service, user_id, source.endpoint),
+                is_gone=is_gone,
+            )
+        except CrawlOwned:
+            return None  # another process was faster
+        return claim.session.session_id
+
+    def cancel_all(self, reason: str = Reason.SIGNAL) -> None:
+        """End every session that runs here gracefully; returns at once."""
+        for session in list(self._running.values()):
+            session.cancel(reason)
 
     async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
         source = _NoSource(record.crawl.source)

@@ -22,7 +22,7 @@ from .config import Settings, get_settings
 from .errors import ConfigurationError, QueueError, QueueFull, QueueUnavailable, TaskLeaseLost
 from .queueing.bell import Bell
 from .queueing.claiming import Claimer
-from .queueing.consumer import LOOK_S, Consumer, Handler
+from .queueing.consumer import LEASE_LOST, LOOK_S, Consumer, Handler, Postpone, Reject
 from .queueing.dead_letters import DeadLetters
 from .queueing.holding import RENEW_AT_MOST_S, Holding
 from .queueing.persistence import Persistence
@@ -37,10 +37,20 @@ from .queueing.records import (
 )
 from .queueing.takers import Takers, current_task
 from .valkey.connection import Connection
+from .valkey.embedded import EMBEDDED, EmbeddedServer, folder_beside
 from .valkey.keys import QueueKeys
 from .valkey.task_queue import Lease, Retried, TaskQueue
 
-__all__ = ["DeadReason", "DeadTask", "QueueHealth", "QueueManager", "QueueTask"]
+__all__ = [
+    "LEASE_LOST",
+    "DeadReason",
+    "DeadTask",
+    "Postpone",
+    "QueueHealth",
+    "QueueManager",
+    "QueueTask",
+    "Reject",
+]
 
 PATIENCE_S: Final = 2.0
 """How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
@@ -162,6 +172,11 @@ class QueueManager:
         self._persistence: Final = Persistence(self._clock)
         self._restorable: Final[dict[Lease, None]] = {}
         self._open: _Session | None = None
+        self._server: Final = (
+            EmbeddedServer(folder_beside(self._settings.database_url), self._clock)
+            if self._settings.valkey_url == EMBEDDED
+            else None
+        )
 
     # -- opening and closing -----------------------------------------------------------------------
 
@@ -175,18 +190,26 @@ class QueueManager:
         """
         if self._open is not None:
             return
+        if self._server is not None:
+            await self._server.acquire()
         session = self._session()
         try:
             await session.connection.ping()
             await session.queue.counts()
         except BaseException:
-            await session.connection.close()
+            await self._close(session)
             raise
         self._open = session
 
+    async def _close(self, session: _Session) -> None:
+        await session.connection.close()
+        if self._server is not None:
+            self._server.release()
+
     def _session(self) -> _Session:
         connection = Connection(
-            self._settings.valkey_url, max_connections=self._settings.valkey_max_connections
+            self._server.url if self._server is not None else self._settings.valkey_url,
+            max_connections=self._settings.valkey_max_connections,
         )
         queue = TaskQueue(connection, self.queue_name, dead_cap=self._max_dead_letters)
         claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)
@@ -235,7 +258,7 @@ class QueueManager:
             await session.holding.close()
             await session.bell.close()
             await session.claimer.close()
-            await session.connection.close()
+            await self._close(session)
 
     async def _settle_all(
         self, session: _Session, caller: Owner, passing: BaseException | None
@@ -521,6 +544,14 @@ class QueueManager:
             _LOG.warning("%s", TaskLeaseLost(task.task_id))
         return answer is not Retried.DEAD
 
+    async def _postpone(self, session: _Session, task: QueueTask, delay_s: float) -> None:
+        lease = Lease(task.task_id, task.lease_token)
+        is_ours = await self._persistence.persist(
+            lambda _: session.queue.postpone(lease, delay_s=delay_s), until=math.inf
+        )
+        if not is_ours:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+
     def _settled(self, session: _Session, task: QueueTask, caller: Owner) -> float:
         """Hold a task no longer; returns until when settling it makes sense, monotonic seconds."""
         held = session.holding.drop(task)
@@ -542,7 +573,8 @@ class QueueManager:
         """Run the handler for every task, `concurrency` at once: takes, renews, acknowledges and retries by itself.
 
         Args:
-            handler: A coroutine function of one QueueTask. Returning completes the task, raising retries it.
+            handler: A coroutine function of one QueueTask. Returning completes the task, raising retries it; raising
+                `Postpone(delay_s)` puts it off without using up a try, `Reject` sends it to the dead letters.
             concurrency: Handlers at once (1 to 10,000).
             stop: Ends it gracefully: nothing more is taken, what runs is finished. Cancelling ends it at once: handlers
                 are cancelled and their tasks given back.
@@ -560,6 +592,10 @@ class QueueManager:
             holding=Holding(session.queue, self._clock, lease_s=self._lease_s),
             bell=session.bell if self._settings.valkey_max_connections > 1 else None,
             fail=lambda task, error: self._fail(session, task, error, until=math.inf),
+            reject=lambda task, error: self._fail(
+                session, task, error, until=math.inf, final=DeadReason.REJECTED
+            ),
+            postpone=lambda task, delay_s: self._postpone(session, task, delay_s),
             release=lambda lease: session.queue.release([lease], counts=False),
             clock=self._clock,
             stop=stop,

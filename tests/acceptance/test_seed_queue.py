@@ -42,7 +42,7 @@ async def test_the_usage_takes_one_task_and_leaves_nothing(
     assert (task.task_type, task.priority) == ("process_bookmark", 1)
     assert task.payload == {"bookmark_id": "123", "url": "..."}
     assert capsys.readouterr().out.splitlines() == ["Queue status: healthy", "Queue size: 0"]
-    assert names.keys() == set(), "acknowledged by leaving"
+    assert names.left() == set(), "acknowledged by leaving"
 
 
 async def test_the_usage_retries_what_fails(names: QueueNames, queue: QueueManager) -> None:

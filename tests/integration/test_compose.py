@@ -20,6 +20,9 @@ import yaml
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from twitor_fsm.config import Settings
+from twitor_fsm.queue_manager import QueueManager
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.valkey.yml"
 SCHEMA = Path(__file__).parent / "data" / "compose_spec.json"
@@ -141,6 +144,27 @@ def test_tasks_survive_a_restart_of_the_service(tmp_path: Path) -> None:
         valkey.set("task", "kept")
     with server(tmp_path) as port, client(port) as valkey:
         assert valkey.get("task") == "kept"
+
+
+def test_the_queue_finds_the_service_through_a_url_of_the_default_kind(tmp_path: Path) -> None:
+    """The document's `redis-cli ping` and its queue manager, on the default URL with this test's port."""
+
+    async def use(url: str) -> None:
+        async with QueueManager(url, settings=Settings()) as queue:
+            await queue.enqueue("x", {"n": 1})
+            task = await queue.dequeue(timeout=0)
+            assert task is not None
+            assert (await queue.health_check())["status"] == "healthy"
+
+    default = Settings().valkey_url
+    assert default == "redis://localhost:6379/0"
+    for password in ("", "word"):
+        folder = tmp_path / (password or "open")
+        folder.mkdir()
+        with server(folder, password) as port:
+            here = default.replace(":6379", f":{port}")
+            login = f":{password}@" if password else ""
+            asyncio.run(use(here.replace("localhost", f"{login}localhost")))
 
 
 CLI = """#!{python}

@@ -154,7 +154,7 @@ async def test_nothing_is_left_of_a_queue_that_was_drained(
         assert task is not None
         found.append(task)
         await queue.complete(task)
-    assert names.keys() == set()
+    assert names.left() == set()
 
 
 # -- order ----------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ async def test_a_full_queue_refuses_and_adds_nothing(names: QueueNames) -> None:
         assert task is not None
         await queue.enqueue("x", {}, task_id="c")
         assert await queue.retry_task(task), "what was accepted once is never refused"
-        names.may_be_left |= names.keys()
+        names.may_be_left |= names.left()
 
 
 async def test_many_producers_never_exceed_the_limit(names: QueueNames) -> None:
@@ -456,7 +456,7 @@ async def test_health_counts_everything(queue: QueueManager, names: QueueNames) 
         "oldest_s": 0.0,
         "error": None,
     }
-    names.may_be_left |= names.keys()
+    names.may_be_left |= names.left()
 
 
 async def test_health_never_raises(names: QueueNames) -> None:

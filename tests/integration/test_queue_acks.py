@@ -42,7 +42,7 @@ async def test_taking_the_next_task_acknowledges_the_one_before(names: QueueName
             assert task.payload["n"] == n
             assert await in_flight(queue) == 1
         assert await queue.dequeue(timeout=0) is None
-        assert names.keys() == set()
+        assert names.left() == set()
 
 
 async def test_a_task_that_was_retried_is_not_acknowledged(names: QueueNames) -> None:
@@ -62,7 +62,7 @@ async def test_leaving_acknowledges_the_last_one(names: QueueNames) -> None:
     async with manager(names) as queue:
         await queue.enqueue("x", {})
         assert await queue.dequeue(timeout=0)
-    assert names.keys() == set()
+    assert names.left() == set()
 
     queue = manager(names)
     await queue.connect()
@@ -70,7 +70,7 @@ async def test_leaving_acknowledges_the_last_one(names: QueueNames) -> None:
     assert await queue.dequeue(timeout=0)
     await queue.disconnect()
     await queue.disconnect()
-    assert names.keys() == set()
+    assert names.left() == set()
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
@@ -118,7 +118,7 @@ async def test_wait_for_around_dequeue_is_the_same_loop(
             assert await in_flight(queue) == 1
         assert await queue.dequeue(timeout=0) is None
     assert warnings(caplog) == []
-    assert names.keys() == set()
+    assert names.left() == set()
 
 
 async def test_wait_for_that_runs_out_loses_no_task(names: QueueNames) -> None:
@@ -163,7 +163,7 @@ async def test_a_second_asyncio_task_turns_it_off_with_one_warning(
         assert len(warnings(caplog)) == 1
         done_before_it_showed = 6 - (await in_flight(queue) or 0)
         assert done_before_it_showed <= 1
-        names.may_be_left |= names.keys()
+        names.may_be_left |= names.left()
 
 
 async def test_work_handed_to_asyncio_tasks_needs_manual(names: QueueNames) -> None:
@@ -180,7 +180,7 @@ async def test_work_handed_to_asyncio_tasks_needs_manual(names: QueueNames) -> N
         assert await in_flight(queue) == 5, "none is acknowledged by taking the next"
         go.set()
         await asyncio.gather(*working)
-        assert names.keys() == set()
+        assert names.left() == set()
 
 
 async def test_work_handed_to_asyncio_tasks_in_auto_loses_nothing_that_fails(
@@ -231,7 +231,7 @@ async def test_manual_acknowledges_nothing_by_itself(names: QueueNames) -> None:
         assert await queue.dequeue(timeout=0)
     async with manager(names) as queue:
         assert await in_flight(queue) == 2
-        names.may_be_left |= names.keys()
+        names.may_be_left |= names.left()
 
 
 # -- two connections ------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ async def test_consume_retries_what_raises_and_completes_what_returns(names: Que
         ]
         assert {task.last_error for task in dead} == {"ValueError"}
         await queue.dead_letters.purge()
-    assert names.keys() == set()
+    assert names.left() == set()
 
 
 async def test_cancelling_consume_gives_back_what_runs(names: QueueNames) -> None:
@@ -366,7 +366,7 @@ async def test_a_task_taken_again_by_the_same_consumer_runs_once(names: QueueNam
 
         await queue.consume(handler, stop=stop)
         assert ended == ["cancelled"]
-        names.may_be_left |= names.keys()
+        names.may_be_left |= names.left()
 
 
 async def test_stop_finishes_what_runs_and_takes_nothing_more(names: QueueNames) -> None:
@@ -387,4 +387,4 @@ async def test_stop_finishes_what_runs_and_takes_nothing_more(names: QueueNames)
         assert done == [0, 1, 2, 3]
         assert await in_flight(queue) == 0
         assert await queue.size() == 6
-        names.may_be_left |= names.keys()
+        names.may_be_left |= names.left()

@@ -274,7 +274,7 @@ async def test_a_server_that_goes_and_comes_back_ends_nothing(own_server: Server
         )
         assert resumed_s < 1.0
         assert seen == ids, "each once"
-    assert names.keys() == set()
+    assert names.left() == set()
 
 
 async def test_dequeue_waits_through_an_outage_and_producers_are_told(own_server: Server) -> None:

@@ -28,7 +28,7 @@ async def test_a_waiting_task_of_100_bytes_takes_at_most_300(own_server: Server)
         each = (used_memory(own_server) - before) / count
         assert each <= 300
         await consume_all(queue, count, concurrency=500)
-        assert names.keys() == set()
+        assert names.left() == set()
 
 
 async def test_a_paused_session_takes_at_most_300_bytes(own_server: Server) -> None:
@@ -75,7 +75,7 @@ async def test_50_000_delayed_tasks_become_ready_fast_and_each_once(own_server: 
         seen = await consume_all(queue, count, concurrency=500)
         assert len(seen) == count
         assert set(seen) == set(ids)
-    assert names.keys() == set()
+    assert names.left() == set()
 
 
 def server_seconds(client: Any) -> float:

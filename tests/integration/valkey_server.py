@@ -82,7 +82,7 @@ class QueueNames:
     def key(self, short: str) -> str:
         return f"{{{self.name}}}:{short}"
 
-    def keys(self) -> set[str]:
+    def left(self) -> set[str]:
         """Short names of the keys that are there."""
         prefix = self.key("")
         with self.server.client() as client:
@@ -104,7 +104,7 @@ def names(valkey_server: Server, request: pytest.FixtureRequest) -> Iterator[Que
     """A queue of this test's own. Whatever it leaves in the server without saying so fails the test."""
     names = QueueNames(valkey_server, f"test:{abs(hash(request.node.nodeid))}")
     yield names
-    left = names.keys()
+    left = names.left()
     with valkey_server.client() as client:
         client.flushall()
     assert left - names.may_be_left == set(), "left in the server"

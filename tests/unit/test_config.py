@@ -93,6 +93,7 @@ def test_the_lines_of_the_design_document_give_its_values(monkeypatch: pytest.Mo
     [
         ("VALKEY_URL", "rediss://user:word@queue.example:6380/2", None),
         ("VALKEY_URL", "unix:///run/valkey.sock", None),
+        ("VALKEY_URL", "embedded", None),
         ("VALKEY_URL", "redis://[::1]:6379/0", None),
         ("VALKEY_MAX_CONNECTIONS", "2", 2),
         ("MAX_RETRIES", " 0 ", 0),

@@ -63,7 +63,11 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(short_owner(str(error)), 75)
         case e.SessionNotFound() | e.ConfigurationError() | e.SpecError():
             return Failure(str(error), 2)
-        case e.JournalRefused():
+        case e.QueueUnauthorized():
+            return Failure(str(error), 10)
+        case e.QueueUnavailable() | e.QueueMisconfigured() | e.TaskRefused():
+            return Failure(str(error), 2)
+        case e.JournalRefused() | e.QueueError():
             return Failure(str(error), 1)
         case e.StoreError():
             return Failure(str(error), 14)

@@ -19,7 +19,7 @@ from .claiming import Claimer
 from .holding import Holding
 from .records import QueueTask
 
-__all__ = ["LOOK_S", "Consumer", "Handler"]
+__all__ = ["LEASE_LOST", "LOOK_S", "Consumer", "Handler", "Postpone", "Reject"]
 
 LOOK_S: Final = 1.0
 """How often an idle consumer looks for leases that ended and tasks that became due, seconds at most."""
@@ -33,9 +33,24 @@ GRACE_S: Final = 10.0
 FLUSH_S: Final = 5.0
 """How long a consumer that ends tries to send its last acknowledgements, seconds."""
 
+LEASE_LOST: Final = "lease lost"
+"""Message of the cancellation of a handler whose task is another's now."""
+
 Handler = Callable[[QueueTask], Awaitable[object]]
 
 _LOG: Final = logging.getLogger("twitor_fsm.queue")
+
+
+class Postpone(Exception):
+    """Raised by a handler: the task has done what it could, and comes again later with all its tries."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(delay_s)
+        self.delay_s: Final = delay_s
+
+
+class Reject(Exception):
+    """Raised by a handler: trying again is of no use, the task goes to the dead letters."""
 
 
 class Consumer:
@@ -50,6 +65,8 @@ class Consumer:
         holding: Holding,
         bell: Bell | None,
         fail: Callable[[QueueTask, BaseException], Awaitable[object]],
+        reject: Callable[[QueueTask, BaseException], Awaitable[object]],
+        postpone: Callable[[QueueTask, float], Awaitable[object]],
         release: Callable[[Lease], Awaitable[object]],
         clock: Clock,
         stop: asyncio.Event | None,
@@ -63,6 +80,8 @@ class Consumer:
             holding: Renews leases.
             bell: Tells of new tasks; None where no connection can wait for it.
             fail: Retries or buries a task.
+            reject: Buries a task.
+            postpone: Puts a task off, so many seconds.
             release: Gives a task back.
             clock: For limits.
             stop: Ends it gracefully.
@@ -73,6 +92,8 @@ class Consumer:
         self._holding: Final = holding
         self._bell: Final = bell
         self._retry: Final = fail
+        self._reject: Final = reject
+        self._postpone: Final = postpone
         self._release: Final = release
         self._clock: Final = clock
         self._stop: Final = stop
@@ -142,7 +163,9 @@ class Consumer:
         running = asyncio.create_task(self._run(task))
         self._running[running] = task
         running.add_done_callback(self._ended)
-        self._holding.add(task, owner=running, is_suspect=is_suspect, on_lost=running.cancel)
+        self._holding.add(
+            task, owner=running, is_suspect=is_suspect, on_lost=lambda: running.cancel(LEASE_LOST)
+        )
 
     def _ended(self, running: "asyncio.Task[None]") -> None:
         del self._running[running]
@@ -156,6 +179,13 @@ class Consumer:
         except asyncio.CancelledError as error:
             await self._cancelled(task, error)
             raise
+        except Postpone as wish:
+            if self._holding.drop(task) is not None:
+                await self._settle(self._postpone(task, wish.delay_s))
+        except Reject as error:
+            if self._holding.drop(task) is not None:
+                _LOG.error("task %s (%s) is rejected", task.task_id, task.task_type)
+                await self._settle(self._reject(task, error))
         except Exception as error:  # noqa: BLE001  whatever a handler raises
             if self._holding.drop(task) is not None:
                 await self._fail(task, error)
@@ -175,10 +205,13 @@ class Consumer:
 
     async def _fail(self, task: QueueTask, error: BaseException) -> None:
         _LOG.error("task %s (%s) failed: %s", task.task_id, task.task_type, type(error).__name__)
+        await self._settle(self._retry(task, error))
+
+    async def _settle(self, settling: Awaitable[object]) -> None:
         try:
-            await self._retry(task, error)
+            await settling
         except QueueError as problem:
-            _LOG.error("it was not retried, its lease will end: %s", problem)
+            _LOG.error("a task was not settled, its lease will end: %s", problem)
 
     async def _end(self) -> None:
         self._is_ending = True

@@ -17,7 +17,8 @@ from ..errors import QueueError, QueueMisconfigured, QueueUnauthorized, QueueUna
 from .scripts import Script
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import ConnectionPool
+    from redis.asyncio.connection import AbstractConnection as RedisConnection
 
 __all__ = ["Connection", "ServerOutOfMemory"]
 
@@ -57,8 +58,9 @@ class Connection:
             max_connections: Open at once at most; a call waits for a free one.
         """
         self._url: Final = url
-        self._max_connections: Final = max_connections
-        self._client: Redis | None = None
+        self._free: Final = asyncio.Semaphore(max_connections)
+        self._idle: list[RedisConnection] = []
+        self._made_by: ConnectionPool | None = None
 
     @property
     def shown_url(self) -> str:
@@ -105,30 +107,54 @@ class Connection:
 
     async def close(self) -> None:
         """Close all connections; a later call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose(close_connection_pool=True)
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect()
 
     async def _send(self, *words: Argument | float) -> Any:
-        return await self._open().execute_command(*words)  # type: ignore[no-untyped-call]
+        """One command on a connection of its own, which is given back only if its reply was read."""
+        from redis.exceptions import ResponseError
 
-    def _open(self) -> "Redis":
-        if self._client is None:
-            from redis.asyncio import BlockingConnectionPool, Redis
+        async with self._free:
+            connection = self._idle.pop() if self._idle else self._new()
+            try:
+                await connection.connect()  # type: ignore[no-untyped-call]  # nothing to do if it is
+                await connection.send_command(*words)
+                reply = await connection.read_response()
+            except ResponseError:
+                self._idle.append(connection)  # an answer, if a bad one
+                raise
+            except BaseException:
+                await self._drop(connection)
+                raise
+            self._idle.append(connection)
+            return reply
+
+    def _new(self) -> "RedisConnection":
+        made: RedisConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        return made
+
+    async def _drop(self, connection: "RedisConnection") -> None:
+        """Close it, and those that wait: what broke one has most likely broken all."""
+        dropped, self._idle = [connection, *self._idle], []
+        for one in dropped:
+            await one.disconnect(nowait=True)
+
+    @property
+    def _factory(self) -> "ConnectionPool":
+        if self._made_by is None:
+            from redis.asyncio import ConnectionPool
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
 
-            pool = BlockingConnectionPool.from_url(
+            self._made_by = ConnectionPool.from_url(
                 self._url,
-                max_connections=self._max_connections,
-                timeout=None,  # waits; the limit of the call holds for it too
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
                 socket_timeout=None,
                 socket_connect_timeout=CONNECT_LIMIT_S,
             )
-            self._client = Redis(connection_pool=pool)
-        return self._client
+        return self._made_by
 
     async def _limited(self, reply: Awaitable[Any], limit_s: float) -> Any:
         from redis.exceptions import RedisError
@@ -140,7 +166,7 @@ class Connection:
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> QueueError:
-        """Our own error. The pool wraps what happens while connecting, so causes are looked at too."""
+        """Our own error. What happens while connecting may be wrapped, so causes are looked at too."""
         causes = list(_chain(error))
         replies = (self._of_reply(one) for one in causes)
         return next((one for one in replies if one is not None), None) or self._of_transport(causes)

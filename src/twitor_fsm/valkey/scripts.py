@@ -24,6 +24,7 @@ SCRIPTS: Final = (
     "health",
     "pause",
     "peek",
+    "postpone",
     "release",
     "retry",
 )

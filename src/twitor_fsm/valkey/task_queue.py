@@ -226,6 +226,11 @@ class TaskQueue:
         """Bury what was taken and cannot be read."""
         await self._run("retry", task_id, token, 0, "-", self._dead_cap, 1, reason, "", "")
 
+    async def postpone(self, lease: Lease, *, delay_s: float) -> bool:
+        """Put a task off with all its tries; whether it was ours."""
+        answer: int = await self._run("postpone", lease.task_id, lease.token, round(delay_s * 1000))
+        return answer == 1
+
     async def release(self, leases: Sequence[Lease], *, counts: bool) -> int:
         """Give tasks back, in front; returns how many were ours. `counts`: whether their try counts."""
         returned: int = await self._run("release", int(counts), *_flat(leases))

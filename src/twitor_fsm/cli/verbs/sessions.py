@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SECTION = "Look"
 
 
-@click.group(short_help="The sessions: list, show with journal, cancel.")
+@click.group(short_help="The sessions: list, show with journal, cancel, resume.")
 def command() -> None:
     """Look at sessions and end them. A session is one attempt at a crawl.
 
@@ -201,6 +201,35 @@ def cancel_session(
             tell(
                 f"session {record.session_id} was asked to end ({short_owner(str(record.owner))} runs it); it does so "
                 f"with its next commit or sign of life, within {duration(lease_s / 3)}"
+            )
+        return 0
+
+    return asyncio.run(run())
+
+
+@command.command("resume")
+@click.argument("session_id", metavar="ID")
+@common
+def resume_session(
+    session_id: str,
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+) -> int:
+    """Have a worker go on with the crawl of a session, from its last checkpoint."""
+
+    async def run() -> int:
+        from ...worker import enqueue_crawl
+        from ..queueing import queue_of
+
+        async with opened(db, look=True) as engine:
+            crawl = (await find_session(engine, session_id)).crawl
+        async with queue_of(db) as queue:
+            task_id = await enqueue_crawl(queue, user_id=crawl.user_id, source=crawl.source)
+        if as_json:
+            emit({"task_id": task_id, "user_id": crawl.user_id, "source": crawl.source})
+        else:
+            tell(
+                f"the crawl of user {crawl.user_id} from {crawl.source} is in the queue; a worker goes on with it"
             )
         return 0
 

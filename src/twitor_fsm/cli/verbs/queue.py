@@ -1,0 +1,226 @@
+"""`twitor queue`: how the task queue is, its dead letters, pausing and resuming it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from ..options import common
+from ..queueing import queue_of
+from ..terminal import emit, printable, table, tell
+from ..words import ago, duration
+
+if TYPE_CHECKING:
+    from ...queue_manager import DeadTask, QueueManager
+
+SECTION = "Manage"
+
+UNHEALTHY = 1
+
+
+@click.group(short_help="The task queue: health, dead letters, pause, resume.")
+def command() -> None:
+    """Look at the task queue in Valkey and manage it.
+
+    VALKEY_URL says where it is; without it the embedded Valkey beside the database is used.
+    """
+
+
+def _with_queue(db: str | None, use: "Callable[[QueueManager], Coroutine[Any, Any, int]]") -> int:
+    async def run() -> int:
+        async with queue_of(db) as queue:
+            return await use(queue)
+
+    return asyncio.run(run())
+
+
+@command.command("health")
+@common
+def health(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+    """Say whether the queue can be used, and what is in it. Ends with 1 if it is unhealthy."""
+    return _tell_health(db, as_json=as_json)
+
+
+@command.command("stats")
+@common
+def stats(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+    """Count what waits, runs, is delayed and is dead; a queue out of reach is an error."""
+
+    async def use(queue: "QueueManager") -> int:
+        found = {
+            key: value for key, value in (await queue.health_check()).items() if key != "error"
+        }
+        if as_json:
+            emit(found)
+        else:
+            tell(*table([(key, str(value)) for key, value in found.items()]))
+        return 0
+
+    return _with_queue(db, use)
+
+
+def _tell_health(db: str | None, *, as_json: bool) -> int:
+    async def run() -> int:
+        queue = queue_of(db)
+        from ...errors import QueueError
+
+        try:
+            async with queue:
+                found = await queue.health_check()
+        except QueueError:
+            found = await queue.health_check()
+        if as_json:
+            emit(dict(found))
+        elif found["status"] == "healthy":
+            tell(
+                "✓ Queue is healthy",
+                f"  Queue size: {found['queue_size']}",
+                f"  Dead letter: {found['dead_letter_size']}",
+                f"  In flight: {found['in_flight']}, delayed: {found['delayed']}, "
+                f"oldest waits {duration(found['oldest_s'] or 0.0)}",
+            )
+        else:
+            tell(f"✗ Queue is unhealthy: {found['error']}")
+        return 0 if found["status"] == "healthy" else UNHEALTHY
+
+    return asyncio.run(run())
+
+
+@command.command("pause")
+@common
+def pause(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+    """Hand out nothing to any worker until `resume`; what runs goes on."""
+    return _set_paused(db, is_paused=True, as_json=as_json)
+
+
+@command.command("resume")
+@common
+def resume(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+    """Hand out tasks again."""
+    return _set_paused(db, is_paused=False, as_json=as_json)
+
+
+def _set_paused(db: str | None, *, is_paused: bool, as_json: bool) -> int:
+    async def use(queue: "QueueManager") -> int:
+        changed = await (queue.pause() if is_paused else queue.resume())
+        if as_json:
+            emit({"paused": is_paused, "changed": changed})
+        else:
+            was = "" if changed else " already"
+            tell(f"the queue {'is paused' if is_paused else 'hands out tasks'}{was}")
+        return 0
+
+    return _with_queue(db, use)
+
+
+@command.group("dead", short_help="The dead letters: list, retry, purge.")
+def dead() -> None:
+    """Tasks that failed for good."""
+
+
+def _filters(function: Callable[..., int]) -> Callable[..., int]:
+    reasons = click.Choice(["failed", "lease_expired", "malformed", "rejected"])
+    function = click.option("--reason", type=reasons, help="Only those that died of it.")(function)
+    return click.option("--type", "task_type", metavar="TYPE", help="Only tasks of this type.")(
+        function
+    )
+
+
+@dead.command("list")
+@common
+@_filters
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+def list_dead(
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    reason: str | None,
+    task_type: str | None,
+    limit: int,
+) -> int:
+    """List dead letters, newest first; removes nothing."""
+
+    async def use(queue: "QueueManager") -> int:
+        found = await queue.dead_letters.list(
+            reason=_reason(reason), task_type=task_type, limit=limit
+        )
+        if as_json:
+            emit({"dead": [attrs.asdict(task) for task in found]})
+        elif not found:
+            tell("no dead letters")
+        for task in () if as_json else found:
+            tell(_line(task))
+        return 0
+
+    return _with_queue(db, use)
+
+
+def _line(task: "DeadTask") -> str:
+    from ...clock import SystemClock
+
+    when = ago(task.died_at, now=SystemClock().now())
+    why = f"{task.reason}{f' ({task.last_error})' if task.last_error else ''}"
+    return printable(
+        f"{task.task_id}  {task.task_type or '?'}  {why} after {task.retry_count} retries, {when}: {task.payload}"
+    )
+
+
+@dead.command("retry")
+@common
+@_filters
+@click.argument("task_id", metavar="[ID]", required=False)
+def retry_dead(
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    reason: str | None,
+    task_type: str | None,
+    task_id: str | None,
+) -> int:
+    """Give one dead task, or all that fit, their tries again."""
+
+    async def use(queue: "QueueManager") -> int:
+        letters = queue.dead_letters
+        if task_id is not None:
+            count = int(await letters.retry(task_id))
+        else:
+            count = await letters.retry_all(reason=_reason(reason), task_type=task_type)
+        if as_json:
+            emit({"retried": count})
+        else:
+            tell(f"{count} dead task(s) wait again")
+        return 0
+
+    return _with_queue(db, use)
+
+
+@dead.command("purge")
+@common
+@_filters
+@click.argument("task_id", metavar="[ID]", required=False)
+def purge_dead(
+    db: str | None,
+    as_json: bool,  # noqa: FBT001 - click passes by name
+    reason: str | None,
+    task_type: str | None,
+    task_id: str | None,
+) -> int:
+    """Forget one dead task, or all that fit."""
+
+    async def use(queue: "QueueManager") -> int:
+        count = await queue.dead_letters.purge(
+            task_id=task_id, reason=_reason(reason), task_type=task_type
+        )
+        if as_json:
+            emit({"purged": count})
+        else:
+            tell(f"{count} dead letter(s) forgotten")
+        return 0
+
+    return _with_queue(db, use)
+
+
+def _reason(word: str | None) -> Any:
+    from ...queue_manager import DeadReason
+
+    return DeadReason(word) if word is not None else None

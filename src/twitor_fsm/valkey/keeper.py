@@ -1,0 +1,58 @@
+"""Keeps an embedded server alive as long as anyone uses it: a process of its own, started by `embedded.py`.
+
+Users hold a shared lock on a file; the kernel drops it however they die. The keeper waits for the exclusive lock: when it
+gets it, nobody is left, and it stops the server. Until it has ended, newcomers wait for their lock.
+Uses the standard library alone, so that it takes little memory.
+
+Usage: keeper.py USERS_LOCK SERVER ARGUMENT...
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1  # Linux: <sys/prctl.h>
+RESTARTS = 5
+"""A server that dies by itself is started again so many times; then something is wrong with its files."""
+
+
+class ServerDied(Exception):
+    """The server ended by itself."""
+
+
+def die_with_parent() -> None:
+    """In the server's process: get SIGTERM when the keeper dies. Linux only; elsewhere it outlives a killed keeper."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def on_child(_number: int, _frame: FrameType | None) -> None:
+    """SIGCHLD."""
+    raise ServerDied
+
+
+def keep(users_lock: Path, command: list[str]) -> int:
+    """Run the server until nobody uses it; returns the exit code."""
+    with users_lock.open("r+") as users:
+        for _ in range(RESTARTS):
+            signal.signal(signal.SIGCHLD, on_child)
+            server = subprocess.Popen(command, preexec_fn=die_with_parent)  # noqa: S603, PLW1509  the wheel's server
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX)
+            except ServerDied:
+                server.wait()
+                continue
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            server.terminate()
+            server.wait()
+            return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(keep(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,172 @@
+"""`twitor queue`, `enqueue`, `worker` and `sessions resume`: what they print, and how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from valkey_server import QueueNames, Server
+
+from twitor_fsm.cli.app import twitor
+
+Run = Callable[..., Result]
+PASSWORD = "hunter2-secret"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_server: Server) -> Run:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "X_BEARER_TOKEN", "NO_COLOR", "TWITOR_TOKEN_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VALKEY_URL", own_server.url)
+    monkeypatch.setenv("X_BEARER_TOKEN", "a-token")
+
+    def invoke(*args: str) -> Result:
+        return CliRunner().invoke(twitor, list(args), prog_name="twitor")
+
+    return invoke
+
+
+def said(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_health_says_what_the_document_says(run: Run) -> None:
+    result = run("queue", "health")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[:3] == ["✓ Queue is healthy", "  Queue size: 0", "  Dead letter: 0"]
+    found = said(run("queue", "health", "--json"))
+    assert found["status"] == "healthy"
+    assert said(run("queue", "stats", "--json"))["in_flight"] == 0
+
+
+def test_an_unhealthy_queue_is_told(run: Run, own_server: Server) -> None:
+    own_server.stop()
+    result = run("queue", "health")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("✗ Queue is unhealthy: no answer from Valkey at")
+    assert json.loads(run("queue", "health", "--json").stdout)["status"] == "unhealthy"
+
+
+def test_crawls_are_asked_for_once(run: Run) -> None:
+    assert run("enqueue", "crawl", "--user", "42", "--user", "43").exit_code == 0
+    found = said(run("enqueue", "crawl", "--user", "42", "--json"))
+    assert found["tasks"] == ["crawl:x:42"]
+    assert said(run("queue", "stats", "--json"))["queue_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--user", "nobody"), "is no X user id"),
+        ((), "either --user ID or --all-users"),
+        (("--all-users",), "no user is known"),
+    ],
+)
+def test_nothing_is_asked_for_by_mistake(run: Run, args: tuple[str, ...], said: str) -> None:
+    result = run("enqueue", "crawl", *args)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_all_users_are_those_with_a_token(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.mkdir()
+    for user_id in ("42", "43"):
+        (tokens / user_id).write_text("token")
+    (tokens / "README").write_text("no token")
+    monkeypatch.setenv("TWITOR_TOKEN_DIR", str(tokens))
+    found = said(run("enqueue", "crawl", "--all-users", "--json"))
+    assert found["tasks"] == ["crawl:x:42", "crawl:x:43"]
+
+
+def test_the_queue_is_paused_and_resumed(run: Run) -> None:
+    assert run("queue", "pause").stdout == "the queue is paused\n"
+    assert run("queue", "pause").stdout == "the queue is paused already\n"
+    assert said(run("queue", "resume", "--json")) == {"paused": False, "changed": True}
+
+
+def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server) -> None:
+    names = QueueNames(own_server, "twitor:tasks")
+    run("enqueue", "crawl", "--user", "42")
+    with own_server.client() as client:  # spoiled, so that it dies when it is taken
+        client.hset(names.key("tasks"), "crawl:x:42", b"\x80garbage\x1b[31m")
+    run("enqueue", "crawl", "--user", "43")
+    worker = start_worker()
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    (dead,) = said(run("queue", "dead", "list", "--json"))["dead"]
+    assert (dead["task_id"], dead["reason"]) == ("crawl:x:42", "malformed")
+    shown = run("queue", "dead", "list", "--reason", "malformed")
+    assert "crawl:x:42" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert said(run("queue", "dead", "retry", "crawl:x:42", "--json")) == {"retried": 0}
+    assert said(run("queue", "dead", "purge", "--json")) == {"purged": 1}
+    assert run("queue", "dead", "list").stdout == "no dead letters\n"
+
+
+def start_worker() -> "subprocess.Popen[bytes]":
+    """A worker whose API is not there, when it has begun to work."""
+    command = [sys.executable, "-m", "twitor_fsm.cli", "worker", "--api-url", "http://127.0.0.1:9"]
+    worker = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ)
+    assert worker.stderr is not None
+    line = worker.stderr.readline()
+    assert line.startswith(b"working: 10 crawls at once"), line
+    return worker
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        (f"http://:{PASSWORD}@x", 2),
+        (f"redis://:{PASSWORD}@127.0.0.1:1/0", 2),
+        ("{wrong}", 10),
+        ("{forbidden}", 2),
+    ],
+)
+@pytest.mark.parametrize(
+    "verb", [("queue", "stats"), ("enqueue", "crawl", "--user", "1"), ("worker",)]
+)
+def test_a_url_that_cannot_be_used_is_one_clear_line(
+    run: Run,
+    own_server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    code: int,
+    verb: tuple[str, ...],
+) -> None:
+    with own_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "poor", "on", f">{PASSWORD}", "~*", "+ping")
+    path = str(own_server.socket)
+    chosen = {
+        "{wrong}": f"unix://nobody:{PASSWORD}@{path}",
+        "{forbidden}": f"unix://poor:{PASSWORD}@{path}",
+    }
+    monkeypatch.setenv("VALKEY_URL", chosen.get(url, url))
+    result = run(*verb)
+    assert result.exit_code == code, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("twitor: ")
+    assert PASSWORD not in result.output
+
+
+def test_without_a_url_the_embedded_server_is_used_and_that_is_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("VALKEY_URL")
+    result = run("enqueue", "crawl", "--user", "42")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "VALKEY_URL is not set: using the embedded Valkey beside bookmarks.db\n"
+    assert json.loads(run("queue", "stats", "--json").stdout)["queue_size"] == 1, "kept in its file"
+    assert (tmp_path / "bookmarks.db-valkey").is_dir()

@@ -1,0 +1,288 @@
+"""Workers on a real Valkey, a real SQLite file and the simulated X API: every crawl ends complete, whoever runs it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+from valkey_server import QueueNames, until
+
+from twitor_fsm.config import Settings
+from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.queue_manager import DeadReason, QueueManager, QueueTask
+from twitor_fsm.simulator import Simulator
+from twitor_fsm.simulator.faults import Fault, FaultKind, FaultPlan
+from twitor_fsm.sources.credentials import CredentialProvider, Secret
+from twitor_fsm.sources.x_api import XBookmarks
+from twitor_fsm.worker import Worker, enqueue_crawl
+
+SETTINGS = Settings(initial_backoff=0.02, max_retries=2, lease_s=2.0)
+
+
+@attrs.frozen
+class Tokens(CredentialProvider):
+    """The simulator's tokens, by user id."""
+
+    sim: Simulator
+
+    async def token(self, user_id: str, *, refused: bool = False) -> Secret:
+        return Secret(self.sim.tokens[user_id])
+
+
+@attrs.define
+class Site:
+    """One machine: an engine and a queue of its own."""
+
+    engine: CrawlEngine
+    queue: QueueManager
+    worker: Worker
+    running: "asyncio.Task[None] | None" = None
+
+    def start(self) -> None:
+        self.running = asyncio.create_task(self.worker.run())
+
+    async def stop(self) -> None:
+        self.worker.stop()
+        if self.running is not None:
+            await self.running
+
+
+@asynccontextmanager
+async def site(names: QueueNames, db: str, sim: Simulator, **options: Any) -> AsyncIterator[Site]:
+    settings = attrs.evolve(SETTINGS, database_url=db)
+    async with (
+        QueueManager(names.url, names.name, lease_s=2, settings=settings) as queue,
+        CrawlEngine(db, settings=settings) as engine,
+    ):
+        source = XBookmarks(Tokens(sim), base_url=sim.base_url)
+        here = Site(engine, queue, Worker(engine, queue, source, **({"sweep_s": 0.2} | options)))
+        try:
+            yield here
+        finally:
+            await here.stop()
+
+
+async def completed(engine: CrawlEngine) -> set[str]:
+    return {
+        record.crawl.user_id
+        for record in await engine.sessions(limit=1000)
+        if str(record.value.state) == "completed"
+    }
+
+
+def are_complete(engine: CrawlEngine, users: list[str]) -> Callable[[], Awaitable[bool]]:
+    async def condition() -> bool:
+        return await completed(engine) == set(users)
+
+    return condition
+
+
+async def stored(engine: CrawlEngine, user_id: str) -> list[str]:
+    return sorted([bookmark.id async for bookmark in engine.bookmarks(user_id)])
+
+
+async def test_two_workers_crawl_every_user_through_rate_limits(names: QueueNames, db: str) -> None:
+    async with (
+        Simulator(bookmarks=40, users=6, limit=2, window_s=1.0) as sim,
+        site(names, db, sim) as one,
+        site(names, db, sim) as two,
+    ):
+        for user_id in sim.user_ids * 2:
+            await enqueue_crawl(one.queue, user_id=user_id)
+        assert await one.queue.size() == 6, "asked twice, once in the queue"
+        one.start()
+        two.start()
+        await until(are_complete(one.engine, sim.user_ids), 60)
+        for user_id in sim.user_ids:
+            assert await stored(one.engine, user_id) == sorted(sim.truth(user_id))
+        sessions = await one.engine.sessions(limit=1000)
+        assert len(sessions) == 6, "one session for each crawl, over all pauses"
+        assert sum(record.counters.pauses for record in sessions) > 0
+        await until(lambda: names.left() == set())
+
+
+async def test_a_pause_holds_no_worker(names: QueueNames, db: str) -> None:
+    async with (
+        Simulator(bookmarks=40, users=4, limit=1, window_s=900) as sim,
+        site(names, db, sim, concurrency=1) as here,
+    ):
+        for user_id in sim.user_ids:
+            await enqueue_crawl(here.queue, user_id=user_id)
+        here.start()
+
+        async def all_wait() -> bool:
+            health = await here.queue.health_check()
+            return (health["delayed"], health["in_flight"]) == (4, 0)
+
+        await until(all_wait)
+        assert {str(s.value.state) for s in await here.engine.sessions()} == {"paused_rate_limit"}
+        names.may_be_left |= {"tasks", "claims", "delayed", "bell"}
+
+
+async def test_what_the_queue_lost_a_sweep_puts_back(names: QueueNames, db: str) -> None:
+    async with (
+        Simulator(bookmarks=40, users=4, limit=3, window_s=1.0) as sim,
+        site(names, db, sim) as here,
+    ):
+        for user_id in sim.user_ids:
+            await enqueue_crawl(here.queue, user_id=user_id)
+        here.start()
+
+        async def all_have_begun() -> bool:
+            return len(await here.engine.sessions()) == 4
+
+        await until(all_have_begun)
+        with names.server.client() as client:
+            client.flushall()
+        await until(are_complete(here.engine, sim.user_ids), 60)
+        for user_id in sim.user_ids:
+            assert await stored(here.engine, user_id) == sorted(sim.truth(user_id))
+        await until(lambda: names.left() == set())
+
+
+async def test_a_queue_that_loses_everything_loses_no_crawl(names: QueueNames, db: str) -> None:
+    async with Simulator(bookmarks=10, users=50) as sim, site(names, db, sim) as here:
+        for user_id in sim.user_ids:
+            await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+            await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+        assert await here.queue.size() == 50
+        here.start()
+
+        async def some_are_complete() -> bool:
+            return len(await completed(here.engine)) >= 5
+
+        await until(some_are_complete, 30)
+        with names.server.client() as client:
+            client.flushall()
+        await until(are_complete(here.engine, sim.user_ids), 60)
+        for user_id in sim.user_ids:
+            assert await stored(here.engine, user_id) == sorted(sim.truth(user_id))
+        assert len(await here.engine.sessions(limit=1000)) == 50
+        await until(lambda: names.left() == set())
+
+
+async def test_a_network_that_stays_down_uses_up_the_tries(names: QueueNames, db: str) -> None:
+    sim = Simulator(bookmarks=5)
+    await sim.start()
+    url = sim.base_url
+    await sim.stop()
+    settings = attrs.evolve(SETTINGS, database_url=db)
+    async with (
+        QueueManager(names.url, names.name, settings=settings) as queue,
+        CrawlEngine(db, settings=settings) as engine,
+    ):
+        worker = Worker(engine, queue, XBookmarks(Tokens(sim), base_url=url))
+        await enqueue_crawl(queue, user_id=sim.user_id)
+        running = asyncio.create_task(worker.run())
+
+        async def is_dead() -> bool:
+            return bool(await queue.get_dead_letter_tasks())
+
+        await until(is_dead)
+        worker.stop()
+        await running
+        (dead,) = await queue.get_dead_letter_tasks()
+        assert (dead.reason, dead.retry_count, dead.last_error) == (
+            DeadReason.FAILED,
+            2,
+            "CrawlFailed",
+        )
+        await queue.dead_letters.purge()
+
+
+async def test_a_refused_token_ends_the_task(
+    names: QueueNames, db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Simulator(bookmarks=5) as sim, site(names, db, sim) as here:
+        sim.revoke_token(sim.token)
+        await enqueue_crawl(here.queue, user_id=sim.user_id)
+        here.start()
+
+        async def is_over() -> bool:
+            sessions = await here.engine.sessions()
+            return bool(sessions) and str(sessions[0].value.state) == "aborted"
+
+        await until(is_over)
+        await until(lambda: names.left() == set())
+        assert sim.token not in caplog.text
+
+
+async def test_a_bill_stops_all_workers_once(
+    names: QueueNames, db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = FaultPlan(faults=(Fault(kind=FaultKind.CREDITS_DEPLETED, probability=1.0),))
+    async with Simulator(bookmarks=5, users=3, faults=plan) as sim, site(names, db, sim) as here:
+        for user_id in sim.user_ids:
+            await enqueue_crawl(here.queue, user_id=user_id)
+        here.start()
+
+        async def is_closed() -> bool:
+            health = await here.queue.health_check()
+            return "paused" in names.left() and health["in_flight"] == 0
+
+        await until(is_closed)
+        said = [
+            r for r in caplog.records if r.levelno == logging.CRITICAL and r.name.endswith("worker")
+        ]
+        assert len(said) == 1
+        assert "twitor queue resume" in said[0].getMessage()
+        health = await here.queue.health_check()
+        assert (health["queue_size"] or 0) + (health["delayed"] or 0) == 3, "nobody is forgotten"
+        names.may_be_left |= names.left()
+
+
+async def test_a_worker_that_stops_gives_its_crawls_back(names: QueueNames, db: str) -> None:
+    async with Simulator(bookmarks=300) as sim:
+        started = asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def handler(_item: object, _fence: int) -> None:
+            started.set()
+            if not go_on.is_set():
+                await asyncio.wait_for(go_on.wait(), 5)
+
+        async with site(names, db, sim, handler=handler) as one:
+            await enqueue_crawl(one.queue, user_id=sim.user_id)
+            one.start()
+            await started.wait()
+            stopping = asyncio.create_task(one.stop())
+            await asyncio.sleep(0)
+            go_on.set()
+            await stopping
+        async with site(names, db, sim) as two:
+            assert (await two.queue.health_check())["in_flight"] == 0
+            two.start()
+            await until(are_complete(two.engine, [sim.user_id]), 30)
+            assert await stored(two.engine, sim.user_id) == sorted(sim.truth())
+            await until(lambda: names.left() == set())
+
+
+async def test_process_bookmark_runs_the_embedders_function(names: QueueNames, db: str) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def process(task: QueueTask) -> None:
+        seen.append(task.payload)
+
+    async with (
+        Simulator(bookmarks=1) as sim,
+        site(names, db, sim, process_bookmark=process) as here,
+    ):
+        await here.queue.enqueue("process_bookmark", {"bookmark_id": "123"})
+        await here.queue.enqueue("unheard_of", {})
+        await here.queue.enqueue("crawl", {"user_id": "1", "source": "another"})
+        here.start()
+
+        async def are_dead() -> bool:
+            return len(await here.queue.get_dead_letter_tasks()) == 2
+
+        await until(are_dead)
+        await until(lambda: len(seen) == 1)
+        assert seen == [{"bookmark_id": "123"}]
+        assert {one.reason for one in await here.queue.get_dead_letter_tasks()} == {
+            DeadReason.REJECTED
+        }
+        await here.queue.dead_letters.purge()
+        await until(lambda: names.left() == set())
