@@ -9,11 +9,13 @@ SEEDS ?= 10000
 TARGET ?= file
 SECONDS ?= 60
 RUNS ?= -1
-SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py fuzz/*.py)))
+MODULES ?=
+MINUTES ?= 600
+SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py benchmarks/*/*.py fuzz/*.py)))
 TEST_FOLDERS := $(wildcard tests/*.py) $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test nightly lint format bench fuzz diagrams docs clean
+.PHONY: help install demo test nightly mutants lint format bench fuzz diagrams docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +37,9 @@ test: $(STAMP)  ## Run the whole suite (WORKERS=0 runs it in one process, ARGS= 
 nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prove the real numbers
 	$(BIN)/python -m pytest -n $(WORKERS) tests/property/test_simulation.py --seeds $(SEEDS)
 	$(BIN)/twitor verify --full
+
+mutants: $(STAMP)  ## Change the core one operator at a time; name the changes that no test notices (MODULES=, MINUTES=)
+	$(BIN)/python tests/mutants.py $(MODULES) $(MINUTES)
 
 lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -3,7 +3,9 @@
 Must not know: how worlds are explored (`core.checking`), who measures time.
 """
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .core import plan as ops
@@ -60,6 +62,19 @@ def prove(
         decide=decide,
         begin=begin,
     )
-    return prove_scopes(
-        spec, decisions, invariants, scopes=tuple(scopes), most=most_worlds, told=told
-    )
+    with _uncollected():
+        return prove_scopes(
+            spec, decisions, invariants, scopes=tuple(scopes), most=most_worlds, told=told
+        )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Every world is kept: looking for garbage among them finds none and costs a sixth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -370,5 +370,5 @@ def test_the_log_of_the_library_says_nothing_of_our_steps(caplog: pytest.LogCapt
 
 
 def test_a_row_that_is_allowed_nowhere_is_refused() -> None:
-    with pytest.raises(SpecError, match="row nowhere: .* no source state"):
+    with pytest.raises(SpecError, match=r"row nowhere: .* no source state"):
         DEFAULT_SPEC.extend(rows=[Row("nowhere", (), State.RUNNING)])
