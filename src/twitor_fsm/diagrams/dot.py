@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from .columns import columns, is_backward
+from .columns import columns, is_reversed, stacks
 from .scene import Label, Line, Scene, StateBox
 from .theme import KIND_COLOURS, TAKEN
 
 __all__ = ["draw"]
 
-_FRAME: Final = """    graph [rankdir=LR, nodesep=0.13, ranksep=0.25, bgcolor="white", fontname="Helvetica,Arial,sans-serif"];
+_FRAME: Final = """    graph [rankdir=LR, newrank=true, nodesep=0.13, ranksep=0.25, bgcolor="white", fontname="Helvetica,Arial,sans-serif"];
     node [shape=box, style="rounded,filled", fontname="Helvetica,Arial,sans-serif", fontsize=11, height=0.1];
     edge [color="#818b98", arrowsize=0.7];
     start [shape=circle, fillcolor="#1f2328", color="#1f2328", label="", width=0.15, fixedsize=true];"""
@@ -44,7 +44,7 @@ def _lines(scene: Scene) -> Iterator[str]:
     for number, label in enumerate(scene.labels):
         source, target, look = label.edge.source, label.edge.target, _look(label)
         yield f"    e{number} {_label(label)};"
-        if is_backward(kinds[source], kinds[target]):
+        if is_reversed(kinds[source], kinds[target]):
             yield f"    {names[target]} -> e{number} [dir=back{look}];"
             yield f"    e{number} -> {names[source]} [dir=none{look}];"
         else:
@@ -52,6 +52,8 @@ def _lines(scene: Scene) -> Iterator[str]:
             yield f"    e{number} -> {names[target]} [weight=3{look}];"
     for column in columns(scene):
         yield f"    {{ rank=same; {'; '.join(column)}; }}"
+    for number, stack in enumerate(stacks(scene)):
+        yield f'    subgraph cluster_{number} {{ peripheries=0; margin=0; label=""; {"; ".join(stack)}; }}'
     yield "}"
 
 

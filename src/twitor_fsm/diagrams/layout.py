@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from ..errors import ConfigurationError
-from .columns import columns, is_backward
+from .columns import columns, is_reversed, stacks
 from .scene import Label, Scene, StateBox
 
 __all__ = ["Curve", "Layout", "Place", "lay_out"]
@@ -122,7 +122,7 @@ def _source(scene: Scene) -> Iterator[str]:
     """The graph with nothing but sizes: states `s0`, `s1`, ..., labels `e0`, `e1`, ..., the initial mark `i`."""
     names = {box.node.name: f"s{number}" for number, box in enumerate(scene.boxes)}
     kinds = {box.node.name: box.node.kind for box in scene.boxes}
-    yield "digraph { rankdir=LR; nodesep=0.11; ranksep=0.22;"
+    yield "digraph { rankdir=LR; newrank=true; nodesep=0.11; ranksep=0.22;"
     yield 'node [shape=box, fixedsize=true, label=""]; edge [arrowsize=0.7];'
     yield _sized("i", (START, START))
     for box in scene.boxes:
@@ -132,12 +132,14 @@ def _source(scene: Scene) -> Iterator[str]:
     for number, label in enumerate(scene.labels):
         yield _sized(f"e{number}", label_size(label))
         source, target = label.edge.source, label.edge.target
-        if is_backward(kinds[source], kinds[target]):
+        if is_reversed(kinds[source], kinds[target]):
             yield f"{names[target]} -> e{number} [dir=back]; e{number} -> {names[source]} [dir=none];"
         else:
             yield f"{names[source]} -> e{number} [dir=none]; e{number} -> {names[target]} [weight=3];"
     for column in columns(scene):
         yield f"{{ rank=same; {'; '.join(column)}; }}"
+    for number, stack in enumerate(stacks(scene)):
+        yield f"subgraph cluster_{number} {{ peripheries=0; margin=0; {'; '.join(stack)}; }}"
     yield "}"
 
 
