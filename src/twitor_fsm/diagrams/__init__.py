@@ -140,6 +140,7 @@ def render_timeline(
     started_at: float | None = ...,
     now: float | None = ...,
     alive: bool | None = ...,
+    items: int | None = ...,
 ) -> str: ...
 @overload
 def render_timeline(
@@ -152,6 +153,7 @@ def render_timeline(
     started_at: float | None = ...,
     now: float | None = ...,
     alive: bool | None = ...,
+    items: int | None = ...,
 ) -> bytes: ...
 @overload
 def render_timeline(
@@ -164,6 +166,7 @@ def render_timeline(
     started_at: float | None = ...,
     now: float | None = ...,
     alive: bool | None = ...,
+    items: int | None = ...,
 ) -> str | bytes: ...
 def render_timeline(
     journal: Iterable[JournalRow],
@@ -175,6 +178,7 @@ def render_timeline(
     started_at: float | None = None,
     now: float | None = None,
     alive: bool | None = None,
+    items: int | None = None,
 ) -> str | bytes:
     """Draw a session as time: its states as bars, errors by category, checkpoints, and how many items were dealt with.
 
@@ -187,6 +191,7 @@ def render_timeline(
         started_at: When the session started, epoch seconds; None takes its first step.
         now: Until when its last state has lasted, epoch seconds; None takes its last step.
         alive: As for `render_session`.
+        items: How many items were dealt with by `now`, where more is known than the journal says.
 
     Raises:
         JournalRefused: The machine does not allow what the journal says.
@@ -198,7 +203,7 @@ def render_timeline(
         )
     rows = tuple(journal)
     path = Path.of(spec, rows, now=now, alive=alive)
-    timeline = Timeline.of(spec, rows, started_at=started_at, now=now)
+    timeline = Timeline.of(spec, rows, started_at=started_at, now=now, items=items)
     chosen: Theme = "light" if format == "png" and theme == "auto" else theme
     said = ": ".join(text for text in (path.current, ", ".join(path.notes)) if text)
     drawn = timeline_svg.draw(timeline, title=title or "", said=(said,), theme=chosen)

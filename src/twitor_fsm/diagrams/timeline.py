@@ -71,6 +71,7 @@ class Timeline:
         *,
         started_at: float | None = None,
         now: float | None = None,
+        items: int | None = None,
     ) -> "Timeline":
         """Read a journal.
 
@@ -79,6 +80,7 @@ class Timeline:
             journal: Its rows, in order.
             started_at: When the session started, epoch seconds; None takes its first step.
             now: Until when its last state has lasted; None takes its last step.
+            items: How many items were dealt with by then, if that is known besides the journal.
 
         Raises:
             JournalRefused: The machine does not allow what the journal says.
@@ -86,6 +88,9 @@ class Timeline:
         steps = tuple(replay(journal, spec))
         spans = tuple(_spans(str(spec.initial), steps, started_at, now))
         visited = {span.state for span in spans}
+        counts = list(_items(steps))
+        if items is not None and spans:
+            counts.append((spans[-1].end, items))
         return cls(
             spans,
             tuple((str(s.name), s.kind) for s in spec.states if str(s.name) in visited),
@@ -100,7 +105,7 @@ class Timeline:
                 for step in steps
                 if step.row.trigger == Trigger.RESTARTED
             ),
-            tuple(_items(steps)),
+            tuple(counts),
         )
 
     @property

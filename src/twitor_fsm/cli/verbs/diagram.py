@@ -103,7 +103,9 @@ def _draw(
     else:
         options |= {"title": _title(taken), "now": taken.now, "alive": taken.alive}
         if timeline:
-            drawn = render_timeline(taken.rows, started_at=taken.started_at, **options)
+            items = None if taken.record is None else taken.record.counters.seen
+            options |= {"started_at": taken.started_at, "items": items}
+            drawn = render_timeline(taken.rows, **options)
         else:
             drawn = render_session(taken.rows, **options)
     return drawn
