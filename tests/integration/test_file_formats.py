@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import tool_files as tools
+
 from twitor_fsm.errors import UnreadableFile
 from twitor_fsm.sources import archive_zip, file_elements
 from twitor_fsm.sources.base import InvalidRaw, Item, ItemKind

@@ -15,7 +15,7 @@ from twitor_fsm.core.states import (
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.machine import machine_for
 
-__all__ = ["START", "Happening", "journal_of"]
+__all__ = ["CANCELLED", "COMPLETED", "PAUSED", "START", "Happening", "journal_of", "network"]
 
 START = 1_790_000_000.0
 

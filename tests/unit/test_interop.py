@@ -42,6 +42,8 @@ class Model:
     def __init__(self) -> None:
         self.tries = 0
         self.effects: list[str] = []
+        self.states_at_effects: list[str] = []
+        self.entered: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         if name not in DEFAULT_SPEC.effects:
@@ -49,12 +51,16 @@ class Model:
 
         def effect() -> None:
             self.effects.append(name)
+            self.states_at_effects.append(self.state)
             if name == "schedule_retry":
                 self.tries += 1
             elif name == "reset_retries":
                 self.tries = 0
 
         return effect
+
+    def on_enter_shutting_down(self) -> None:
+        self.entered.append(self.state)
 
     def tries_left(self) -> bool:
         return self.tries < ALLOWED
@@ -82,8 +88,9 @@ def drive(spec: MachineSpec, triggers: list[str]) -> None:
             assert not moved
         else:
             assert moved
-            value = step.session
             assert list(step.effects) == model.effects[before:]
+            assert set(model.states_at_effects[before:]) <= {value.state}  # before the change
+            value = step.session
         assert (model.state, model.tries) == (value.state, value.tries)
 
 
@@ -114,6 +121,15 @@ def test_every_cell_of_the_table_goes_the_same_way() -> None:
         for trigger in DEFAULT_SPEC.triggers:
             drive(DEFAULT_SPEC, [*way, str(trigger)])
             drive(DEFAULT_SPEC, [*["network_failed"] * ALLOWED, *way, str(trigger)])
+
+
+def test_an_absorbed_event_does_not_enter_its_state_again() -> None:
+    model = Model()
+    Machine(model, **to_transitions())
+
+    for trigger in ("cancel", "cancel", "fatal_failed"):
+        assert getattr(model, "trigger")(trigger)  # noqa: B009
+    assert model.entered == ["shutting_down"]
 
 
 def test_the_configuration_is_plain_and_whole() -> None:

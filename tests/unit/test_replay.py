@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from made_journals import CANCELLED, COMPLETED, PAUSED, Happening, journal_of
+from made_journals import CANCELLED, COMPLETED, PAUSED, Happening, journal_of, network
 
 from twitor_fsm.core.states import DEFAULT_SPEC, Durability, Kind, Row, StateDef, Trigger, endings
 from twitor_fsm.errors import JournalRefused
@@ -40,6 +40,13 @@ def test_each_step_says_its_guard_and_its_effects() -> None:
     assert third.title == "recovered"
     assert fourth.effects == ("save_checkpoint", "schedule_resume")
     assert fourth.after.resume_at == fourth.row.at + 880.0
+
+
+def test_of_two_rules_the_one_whose_guard_held_is_named() -> None:
+    down = [network(float(after), 1.0) for after in range(6)]
+
+    titles = [step.title for step in replay(journal_of(down))]
+    assert titles == ["network_failed [tries_left]"] * 5 + ["network_failed [no_tries_left]"]
 
 
 def test_an_absorbed_event_has_no_rule_and_no_effect() -> None:

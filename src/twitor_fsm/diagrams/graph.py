@@ -88,11 +88,6 @@ class Graph:
             tuple(Edge(*pair, tuple(events)) for pair, events in pairs.items()),
         )
 
-    def loops(self, name: str) -> tuple[Event, ...]:
-        """Events that keep this state."""
-        found = [edge.events for edge in self.edges if edge.is_loop and edge.source == name]
-        return found[0] if found else ()
-
 
 def _events(spec: MachineSpec) -> Iterator[tuple[Pair, Event]]:
     for row in spec.rows:

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from ..core.states import Kind, MachineSpec
+from ..core.states import MachineSpec
 from .graph import Edge, Event, Graph, Node
 from .path import Path
 from .text import clipped, width
@@ -172,17 +172,9 @@ def _times(number: int) -> str:
     return f" ×{number:,}" if number > 1 else ""
 
 
-_SAYS: Final = {
-    Kind.WORK: "work",
-    Kind.WAITING: "waiting",
-    Kind.ENDING: "ending",
-    Kind.FINAL: "final",
-}
-
-
 def describe(graph: Graph, path: Path | None) -> str:
     """The picture in sentences, for those who do not see it."""
-    states = ", ".join(f"{clipped(n.name)} ({_SAYS[n.kind]})" for n in graph.nodes)
+    states = ", ".join(f"{clipped(n.name)} ({n.kind})" for n in graph.nodes)
     first = next(n.name for n in graph.nodes if n.is_initial)
     sentences = [f"States: {states}.", f"It begins in {clipped(first)}."]
     for edge in graph.edges:
