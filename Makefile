@@ -11,7 +11,7 @@ SECONDS ?= 60
 RUNS ?= -1
 MODULES ?=
 MINUTES ?= 600
-SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py benchmarks/*/*.py fuzz/*.py)))
+SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py fuzz/*.py)))
 TEST_FOLDERS := $(wildcard tests/*.py) $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
