@@ -155,7 +155,9 @@ async def test_a_statement_that_fails_before_the_session_starts_nothing_and_brea
 
             assert caught.value.reason is fault.reason
             assert crawl.source.requests == 0
-            await crawl.finish()
+            is_empty = not crawl.database.exists() or crawl.database.stat().st_size == 0
+            if not is_empty or number == 1:  # an empty file is as good as the one before it
+                await crawl.finish()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
