@@ -41,6 +41,13 @@ nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prov
 mutants: $(STAMP)  ## Change the core one operator at a time; name the changes that no test notices (MODULES=, MINUTES=)
 	$(BIN)/python tests/mutants.py $(MODULES) $(MINUTES)
 
+coverage: $(STAMP)  ## Run the whole suite under coverage and compare with the bars (not part of `make test`: it takes longer)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet -o .coverage-report.json
+	$(BIN)/python tests/coverage_bars.py .coverage-report.json
+
 lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

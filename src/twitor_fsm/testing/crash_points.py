@@ -195,7 +195,7 @@ class _Trial:
                 if self.check is not None:
                     self.check(place)
         except Exception as exc:  # noqa: BLE001 - a check may raise anything; it is told
-            return "".join(traceback.format_exception(exc))
+            return _told(exc)
         return None if held == truth else f"left {_difference(truth, held)}"
 
     def _kill(self, point: CrashPoint, place: Path) -> None:
@@ -308,6 +308,13 @@ class _Worlds:
                 say(f"{_FINE}\n")
             except Exception:  # noqa: BLE001 - told to the parent
                 say(f"{json.dumps(traceback.format_exc())}\n")
+
+
+def _told(error: Exception) -> str:
+    """An assertion's own words; where it has none, and of any other error, where it was raised."""
+    if isinstance(error, AssertionError) and str(error):
+        return str(error)
+    return "".join(traceback.format_exception(error))
 
 
 def _difference(truth: dict[str, Holdings], held: dict[str, Holdings]) -> str:
