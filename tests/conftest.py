@@ -37,3 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str | None:
     name = config.getoption("--planted")
     return None if name is None else f"planted fault: {PLANTED[name].sentence}"
+
+
+def pytest_sessionfinish() -> None:
+    """Under `make coverage`: a worker of xdist is killed if servers of its tests take long to stop, so save before."""
+    coverage = sys.modules.get("coverage")
+    measured = coverage.Coverage.current() if coverage is not None else None
+    if measured is not None:
+        measured.save()
