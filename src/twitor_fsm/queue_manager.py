@@ -7,10 +7,10 @@ Must not know: Lua, keys, connections (`valkey/`).
 
 import asyncio
 import logging
-import math
 import random
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar
 
@@ -19,13 +19,14 @@ from uuid_utils import uuid7
 
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
-from .errors import ConfigurationError, QueueError, QueueFull, QueueUnavailable, TaskLeaseLost
+from .errors import ConfigurationError, QueueError, QueueFull
 from .queueing.bell import Bell
 from .queueing.claiming import Claimer
-from .queueing.consumer import LEASE_LOST, LOOK_S, Consumer, Handler, Postpone, Reject
+from .queueing.consumer import LEASE_LOST, Consumer, Handler, Postpone, Reject
 from .queueing.dead_letters import DeadLetters
-from .queueing.holding import RENEW_AT_MOST_S, Holding
-from .queueing.persistence import Persistence
+from .queueing.desk import FULL_LOOK_S, Desk, Owner
+from .queueing.holding import Holding
+from .queueing.persistence import PATIENCE_S, Persistence
 from .queueing.records import (
     MAX_PAYLOAD_BYTES,
     DeadReason,
@@ -39,7 +40,7 @@ from .queueing.takers import Takers, current_task
 from .valkey.connection import Connection
 from .valkey.embedded import EMBEDDED, EmbeddedServer, folder_beside
 from .valkey.keys import QueueKeys
-from .valkey.task_queue import Lease, Retried, TaskQueue
+from .valkey.task_queue import TaskQueue
 
 __all__ = [
     "LEASE_LOST",
@@ -52,24 +53,8 @@ __all__ = [
     "Reject",
 ]
 
-PATIENCE_S: Final = 2.0
-"""How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
-
-LONGEST_BACKOFF_S: Final = 3600.0
-"""Wait before another try of a failed task at most, seconds."""
-
-JITTER: Final = 0.25
-"""How far a backoff is spread around its value, so that tasks that failed together do not come back together."""
-
-FULL_LOOK_S: Final = 0.05
-"""How often a producer that waits for room looks again, seconds."""
-
-RESTORABLE: Final = 1000
-"""Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
-
 _LOG: Final = logging.getLogger("twitor_fsm.queue")
 
-Owner = asyncio.Task[Any] | None
 T = TypeVar("T")
 
 
@@ -93,8 +78,8 @@ class _Session:
     queue: TaskQueue
     claimer: Claimer
     holding: Holding
-    bell: Bell
-    takers: Takers
+    bell: Bell | None
+    desk: Desk
 
 
 class QueueManager:
@@ -170,7 +155,6 @@ class QueueManager:
         self._clock: Final = clock if clock is not None else SystemClock()
         self._rng: Final = rng if rng is not None else random.Random()
         self._persistence: Final = Persistence(self._clock)
-        self._restorable: Final[dict[Lease, None]] = {}
         self._open: _Session | None = None
         self._server: Final = (
             EmbeddedServer(folder_beside(self._settings.database_url), self._clock)
@@ -213,14 +197,24 @@ class QueueManager:
         )
         queue = TaskQueue(connection, self.queue_name, dead_cap=self._max_dead_letters)
         claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)
-        return _Session(
-            connection,
-            queue,
-            claimer,
-            Holding(queue, self._clock, lease_s=self._lease_s),
-            Bell(queue, self._clock, give_back=lambda: self._look(claimer)),
-            Takers(self.queue_name, is_implicit=self._is_implicit),
+        holding = Holding(queue, self._clock, lease_s=self._lease_s)
+        bell = (
+            Bell(queue, self._clock, give_back=lambda: self._look(claimer))
+            if self._settings.valkey_max_connections > 1
+            else None
         )
+        desk = Desk(
+            queue,
+            claimer=claimer,
+            holding=holding,
+            bell=bell,
+            takers=Takers(self.queue_name, is_implicit=self._is_implicit),
+            persistence=self._persistence,
+            clock=self._clock,
+            initial_backoff=self._settings.initial_backoff,
+            rng=self._rng,
+        )
+        return _Session(connection, queue, claimer, holding, bell, desk)
 
     async def _look(self, claimer: Claimer) -> None:
         """Claim nothing: that rings again if there is something to take."""
@@ -251,31 +245,15 @@ class QueueManager:
         if session is None:
             return
         try:
-            await self._settle_all(session, caller, passing)
+            await session.desk.settle_all(caller, passing)
         except QueueError as error:
             _LOG.warning("the last tasks were not settled, they come again: %s", error)
         finally:
             await session.holding.close()
-            await session.bell.close()
+            if session.bell is not None:
+                await session.bell.close()
             await session.claimer.close()
             await self._close(session)
-
-    async def _settle_all(
-        self, session: _Session, caller: Owner, passing: BaseException | None
-    ) -> None:
-        mine = session.holding.of(caller) if session.takers.is_implicit else []
-        until = self._clock.monotonic() + PATIENCE_S
-        for held in mine:
-            session.holding.drop(held.task)
-            if passing is None:
-                self._acknowledge(session, held.task)
-        await session.claimer.flush(until=until)
-        if passing is not None and mine:
-            leases = [held.lease for held in mine]
-            counts = isinstance(passing, Exception)
-            await self._persistence.persist(
-                lambda _: session.queue.release(leases, counts=counts), until=until
-            )
 
     @property
     def _now_open(self) -> _Session:
@@ -402,56 +380,7 @@ class QueueManager:
         Raises:
             QueueError: The server refuses this user; not connected.
         """
-        return self._dequeue(timeout, current_task())
-
-    async def _dequeue(self, timeout: float | None, caller: Owner) -> QueueTask | None:
-        session = self._now_open
-        caller = caller if caller is not None else current_task()
-        until = math.inf if timeout is None else self._clock.monotonic() + max(0.0, timeout)
-        session.takers.begin(caller)
-        try:
-            if session.takers.is_implicit:
-                self._acknowledge_all_of(session, caller)
-            return await self._next_task(session, caller, until)
-        finally:
-            session.takers.end()
-
-    async def _next_task(self, session: _Session, caller: Owner, until: float) -> QueueTask | None:
-        while True:
-            try:
-                claimed = await session.claimer.claim(
-                    1, may_take_suspect=not session.holding.has_suspect, until=until
-                )
-            except QueueUnavailable:
-                return None  # logged; the caller's loop goes on
-            for task in claimed.tasks:
-                session.holding.add(
-                    task,
-                    owner=caller,
-                    is_suspect=task.task_id in claimed.suspects,
-                    limit_s=RENEW_AT_MOST_S,
-                )
-                return task
-            left = until - self._clock.monotonic()
-            if left <= 0:
-                return None
-            due = claimed.due_in_s
-            quiet = LOOK_S if due is None else min(LOOK_S, due + 0.001)
-            if self._settings.valkey_max_connections == 1:
-                await self._clock.sleep(min(left, quiet, FULL_LOOK_S))
-            else:
-                await session.bell.wait(min(left, quiet))
-
-    def _acknowledge_all_of(self, session: _Session, caller: Owner) -> None:
-        for held in session.holding.of(caller):
-            session.holding.drop(held.task)
-            self._acknowledge(session, held.task)
-
-    def _acknowledge(self, session: _Session, task: QueueTask) -> None:
-        session.claimer.acknowledge(task)
-        self._restorable[Lease(task.task_id, task.lease_token)] = None
-        if len(self._restorable) > RESTORABLE:
-            del self._restorable[next(iter(self._restorable))]
+        return self._now_open.desk.dequeue(timeout, current_task())
 
     def complete(self, task: QueueTask) -> Coroutine[Any, Any, bool]:
         """Acknowledge a task: it is done and nothing of it is kept.
@@ -459,32 +388,7 @@ class QueueManager:
         Returns:
             False if its lease was lost (another try decides) or could not be settled while it lived; both are logged.
         """
-        return self._complete(task, current_task())
-
-    async def _complete(self, task: QueueTask, caller: Owner) -> bool:
-        session = self._now_open
-        until = self._settled(session, task, caller)
-        lease = Lease(task.task_id, task.lease_token)
-        tries = 0
-
-        async def once(failed: int) -> list[bool]:
-            nonlocal tries
-            tries = failed
-            return await session.queue.complete([lease])
-
-        try:
-            (was_ours,) = await self._persistence.persist(once, until=until)
-        except QueueUnavailable as error:
-            _LOG.warning(
-                "task %s is done but not acknowledged, it comes again: %s", task.task_id, error
-            )
-            return False
-        if was_ours or tries:  # gone: by the try whose answer was lost
-            return True
-        if lease not in self._restorable:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id))
-            return False
-        return True
+        return self._now_open.desk.complete(task, current_task())
 
     def retry_task(self, task: QueueTask) -> Coroutine[Any, Any, bool]:
         """A try has failed: the task comes again after a backoff, or goes to the dead letters.
@@ -495,77 +399,13 @@ class QueueManager:
             False if it went to the dead letters. True if it will be tried again, by whomever: if its lease was lost
             (which is logged) another worker has it already.
         """
-        return self._retry(task, current_task(), sys.exc_info()[1], None)
+        return self._now_open.desk.retry(task, current_task(), sys.exc_info()[1], None)
 
     def reject(
         self, task: QueueTask, reason: DeadReason = DeadReason.REJECTED
     ) -> Coroutine[Any, Any, bool]:
         """Trying again is of no use: the task goes to the dead letters at once. False as `retry_task`."""
-        return self._retry(task, current_task(), sys.exc_info()[1], reason)
-
-    async def _retry(
-        self,
-        task: QueueTask,
-        caller: Owner,
-        error: BaseException | None,
-        final: DeadReason | None,
-    ) -> bool:
-        session = self._now_open
-        until = self._settled(session, task, caller)
-        try:
-            return await self._fail(session, task, error, final=final, until=until)
-        except QueueUnavailable as problem:
-            _LOG.warning("task %s comes again when its lease ends: %s", task.task_id, problem)
-            return True
-
-    async def _fail(
-        self,
-        session: _Session,
-        task: QueueTask,
-        error: BaseException | None,
-        *,
-        until: float,
-        final: DeadReason | None = None,
-    ) -> bool:
-        lease = Lease(task.task_id, task.lease_token)
-        was_acknowledged = self._restorable.pop(lease, 0) is None
-        delay_s = self._backoff_s(task.retry_count)
-        answer = await self._persistence.persist(
-            lambda _: session.queue.retry(
-                lease,
-                delay_s=delay_s,
-                error=_word(error),
-                final=final,
-                restore=task if was_acknowledged else None,
-            ),
-            until=until,
-        )
-        if answer is Retried.NOT_OURS:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id))
-        return answer is not Retried.DEAD
-
-    async def _postpone(self, session: _Session, task: QueueTask, delay_s: float) -> None:
-        lease = Lease(task.task_id, task.lease_token)
-        is_ours = await self._persistence.persist(
-            lambda _: session.queue.postpone(lease, delay_s=delay_s), until=math.inf
-        )
-        if not is_ours:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id))
-
-    def _settled(self, session: _Session, task: QueueTask, caller: Owner) -> float:
-        """Hold a task no longer; returns until when settling it makes sense, monotonic seconds."""
-        held = session.holding.drop(task)
-        lease = Lease(task.task_id, task.lease_token)
-        if (held is not None and held.owner is not caller) or (
-            held is None and lease in self._restorable
-        ):
-            session.takers.hand_over("a task is settled by another asyncio task than took it")
-        now = self._clock.monotonic()
-        return max(held.expires, now + PATIENCE_S) if held is not None else now + PATIENCE_S
-
-    def _backoff_s(self, retry_count: int) -> float:
-        full = min(self._settings.initial_backoff * 2.0 ** min(retry_count, 60), LONGEST_BACKOFF_S)
-        return full * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        return self._now_open.desk.retry(task, current_task(), sys.exc_info()[1], reason)
 
     async def consume(
         self, handler: Handler, concurrency: int = 10, *, stop: asyncio.Event | None = None
@@ -585,17 +425,16 @@ class QueueManager:
         """
         _check("concurrency", concurrency, 1, 10_000)
         session = self._now_open
+        desk = session.desk
         consumer = Consumer(
             handler,
             concurrency=concurrency,
             claimer=Claimer(session.queue, self._persistence, self._clock, lease_s=self._lease_s),
             holding=Holding(session.queue, self._clock, lease_s=self._lease_s),
-            bell=session.bell if self._settings.valkey_max_connections > 1 else None,
-            fail=lambda task, error: self._fail(session, task, error, until=math.inf),
-            reject=lambda task, error: self._fail(
-                session, task, error, until=math.inf, final=DeadReason.REJECTED
-            ),
-            postpone=lambda task, delay_s: self._postpone(session, task, delay_s),
+            bell=session.bell,
+            fail=desk.fail,
+            reject=partial(desk.fail, final=DeadReason.REJECTED),
+            postpone=desk.postpone,
             release=lambda lease: session.queue.release([lease], counts=False),
             clock=self._clock,
             stop=stop,
@@ -664,14 +503,6 @@ def _unhealthy(error: str) -> QueueHealth:
         oldest_s=None,
         error=error,
     )
-
-
-def _word(error: BaseException | None) -> str:
-    """The class of an error: never its text, which may hold a bookmark's."""
-    if error is None:
-        return ""
-    name = type(error).__name__
-    return name if name.isascii() and name.isidentifier() else "Exception"
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

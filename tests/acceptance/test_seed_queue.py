@@ -108,7 +108,9 @@ async def processing(names: QueueNames, process_task: Any, limit_s: float) -> No
     try:
         async with asyncio.timeout(limit_s):
             await process_task.is_over.wait()
-            await until(lambda: made["queue"]._now_open.takers._pending == 1)  # it takes again
+            await until(
+                lambda: made["queue"]._now_open.desk._takers._pending == 1
+            )  # it takes again
             await until(lambda: _has(made["queue"], in_flight=0, queue_size=0, delayed=0))
     finally:
         running.cancel()

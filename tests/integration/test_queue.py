@@ -110,7 +110,8 @@ async def test_nothing_is_added_by_an_empty_list(queue: QueueManager) -> None:
 async def test_a_delayed_task_wakes_who_waits_for_a_later_one(queue: QueueManager) -> None:
     await queue.enqueue("later", {}, delay=0.9)
     waiting = asyncio.create_task(queue.dequeue(timeout=10))
-    await until(lambda: bool(queue._now_open.bell._waiters))
+    bell = queue._now_open.bell
+    await until(lambda: bell is not None and bool(bell._waiters))
     start = asyncio.get_running_loop().time()
     await queue.enqueue("sooner", {}, delay=0.1)
     health = await queue.health_check()

@@ -9,12 +9,11 @@ from typing import Final, TypeVar
 
 from ..clock import Clock
 from ..valkey.task_queue import TaskQueue
-from .persistence import Persistence
+from .persistence import PATIENCE_S, Persistence
 from .records import DeadReason, DeadTask
 
 __all__ = ["DeadLetters"]
 
-PATIENCE_S: Final = 2.0
 PAGE: Final = 200
 
 T = TypeVar("T")

@@ -10,7 +10,10 @@ from typing import Final, TypeVar
 from ..clock import Clock
 from ..errors import QueueUnavailable
 
-__all__ = ["Persistence"]
+__all__ = ["PATIENCE_S", "Persistence"]
+
+PATIENCE_S: Final = 2.0
+"""How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 0.5

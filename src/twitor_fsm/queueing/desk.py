@@ -1,0 +1,244 @@
+"""Hands out tasks and settles them: what `dequeue`, `complete`, `retry_task` and leaving mean for one connection.
+
+Calls of others end with an answer, whatever Valkey does: what could not be settled comes again when its lease ends.
+Must not know: how to connect, how tasks are added.
+"""
+
+import asyncio
+import logging
+import math
+import random
+from typing import Any, Final
+
+from ..clock import Clock
+from ..errors import QueueUnavailable, TaskLeaseLost
+from ..valkey.task_queue import Lease, Retried, TaskQueue
+from .bell import Bell
+from .claiming import Claimer
+from .consumer import LOOK_S
+from .holding import RENEW_AT_MOST_S, Holding
+from .persistence import PATIENCE_S, Persistence
+from .records import DeadReason, QueueTask
+from .takers import Takers, current_task
+
+__all__ = ["FULL_LOOK_S", "Desk", "Owner"]
+
+LONGEST_BACKOFF_S: Final = 3600.0
+"""Wait before another try of a failed task at most, seconds."""
+
+JITTER: Final = 0.25
+"""How far a backoff is spread around its value, so that tasks that failed together do not come back together."""
+
+FULL_LOOK_S: Final = 0.05
+"""How often a waiter looks again where nothing can wake it, seconds."""
+
+RESTORABLE: Final = 1000
+"""Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
+
+_LOG: Final = logging.getLogger("twitor_fsm.queue")
+
+Owner = asyncio.Task[Any] | None
+
+
+class Desk:
+    """Tasks that one manager hands out."""
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        *,
+        claimer: Claimer,
+        holding: Holding,
+        bell: Bell | None,
+        takers: Takers,
+        persistence: Persistence,
+        clock: Clock,
+        initial_backoff: float,
+        rng: random.Random,
+    ) -> None:
+        """Prepare; nothing is taken.
+
+        Args:
+            queue: The scripts.
+            claimer: Takes and acknowledges.
+            holding: Renews leases.
+            bell: Tells of new tasks; None where no connection can wait for it.
+            takers: Who takes.
+            persistence: Repeats calls.
+            clock: For waits.
+            initial_backoff: Wait before the first retry of a task, seconds.
+            rng: Spreads backoffs.
+        """
+        self._queue: Final = queue
+        self._claimer: Final = claimer
+        self._holding: Final = holding
+        self._bell: Final = bell
+        self._takers: Final = takers
+        self._persistence: Final = persistence
+        self._clock: Final = clock
+        self._initial_backoff: Final = initial_backoff
+        self._rng: Final = rng
+        self._restorable: Final[dict[Lease, None]] = {}
+
+    async def settle_all(self, caller: Owner, passing: BaseException | None) -> None:
+        """The caller leaves: acknowledge what it took, or give it back if an exception is passing through."""
+        mine = self._holding.of(caller) if self._takers.is_implicit else []
+        until = self._clock.monotonic() + PATIENCE_S
+        for held in mine:
+            self._holding.drop(held.task)
+            if passing is None:
+                self._acknowledge(held.task)
+        await self._claimer.flush(until=until)
+        if passing is not None and mine:
+            leases = [held.lease for held in mine]
+            counts = isinstance(passing, Exception)
+            await self._persistence.persist(
+                lambda _: self._queue.release(leases, counts=counts), until=until
+            )
+
+    async def dequeue(self, timeout: float | None, caller: Owner) -> QueueTask | None:
+        """As `QueueManager.dequeue`, for this caller."""
+        caller = caller if caller is not None else current_task()
+        until = math.inf if timeout is None else self._clock.monotonic() + max(0.0, timeout)
+        self._takers.begin(caller)
+        try:
+            if self._takers.is_implicit:
+                self._acknowledge_all_of(caller)
+            return await self._next_task(caller, until)
+        finally:
+            self._takers.end()
+
+    async def _next_task(self, caller: Owner, until: float) -> QueueTask | None:
+        while True:
+            try:
+                claimed = await self._claimer.claim(
+                    1, may_take_suspect=not self._holding.has_suspect, until=until
+                )
+            except QueueUnavailable:
+                return None  # logged; the caller's loop goes on
+            for task in claimed.tasks:
+                self._holding.add(
+                    task,
+                    owner=caller,
+                    is_suspect=task.task_id in claimed.suspects,
+                    limit_s=RENEW_AT_MOST_S,
+                )
+                return task
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return None
+            due = claimed.due_in_s
+            quiet = LOOK_S if due is None else min(LOOK_S, due + 0.001)
+            if self._bell is None:
+                await self._clock.sleep(min(left, quiet, FULL_LOOK_S))
+            else:
+                await self._bell.wait(min(left, quiet))
+
+    def _acknowledge_all_of(self, caller: Owner) -> None:
+        for held in self._holding.of(caller):
+            self._holding.drop(held.task)
+            self._acknowledge(held.task)
+
+    def _acknowledge(self, task: QueueTask) -> None:
+        self._claimer.acknowledge(task)
+        self._restorable[Lease(task.task_id, task.lease_token)] = None
+        if len(self._restorable) > RESTORABLE:
+            del self._restorable[next(iter(self._restorable))]
+
+    async def complete(self, task: QueueTask, caller: Owner) -> bool:
+        """As `QueueManager.complete`, for this caller."""
+        until = self._settled(task, caller)
+        lease = Lease(task.task_id, task.lease_token)
+        tries = 0
+
+        async def once(failed: int) -> list[bool]:
+            nonlocal tries
+            tries = failed
+            return await self._queue.complete([lease])
+
+        try:
+            (was_ours,) = await self._persistence.persist(once, until=until)
+        except QueueUnavailable as error:
+            _LOG.warning(
+                "task %s is done but not acknowledged, it comes again: %s", task.task_id, error
+            )
+            return False
+        if was_ours or tries:  # gone: by the try whose answer was lost
+            return True
+        if lease not in self._restorable:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+            return False
+        return True
+
+    async def retry(
+        self,
+        task: QueueTask,
+        caller: Owner,
+        error: BaseException | None,
+        final: DeadReason | None,
+    ) -> bool:
+        """As `QueueManager.retry_task` (`final` None) or `reject`, for this caller."""
+        until = self._settled(task, caller)
+        try:
+            return await self.fail(task, error, final=final, until=until)
+        except QueueUnavailable as problem:
+            _LOG.warning("task %s comes again when its lease ends: %s", task.task_id, problem)
+            return True
+
+    async def fail(
+        self,
+        task: QueueTask,
+        error: BaseException | None,
+        *,
+        until: float = math.inf,
+        final: DeadReason | None = None,
+    ) -> bool:
+        """A try has failed: retry or bury the task; False if it is dead."""
+        lease = Lease(task.task_id, task.lease_token)
+        was_acknowledged = self._restorable.pop(lease, 0) is None
+        delay_s = self._backoff_s(task.retry_count)
+        answer = await self._persistence.persist(
+            lambda _: self._queue.retry(
+                lease,
+                delay_s=delay_s,
+                error=_word(error),
+                final=final,
+                restore=task if was_acknowledged else None,
+            ),
+            until=until,
+        )
+        if answer is Retried.NOT_OURS:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+        return answer is not Retried.DEAD
+
+    async def postpone(self, task: QueueTask, delay_s: float) -> None:
+        """Put a task off, with all its tries."""
+        lease = Lease(task.task_id, task.lease_token)
+        is_ours = await self._persistence.persist(
+            lambda _: self._queue.postpone(lease, delay_s=delay_s), until=math.inf
+        )
+        if not is_ours:
+            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+
+    def _settled(self, task: QueueTask, caller: Owner) -> float:
+        """Hold a task no longer; returns until when settling it makes sense, monotonic seconds."""
+        held = self._holding.drop(task)
+        lease = Lease(task.task_id, task.lease_token)
+        if (held is not None and held.owner is not caller) or (
+            held is None and lease in self._restorable
+        ):
+            self._takers.hand_over("a task is settled by another asyncio task than took it")
+        now = self._clock.monotonic()
+        return max(held.expires, now + PATIENCE_S) if held is not None else now + PATIENCE_S
+
+    def _backoff_s(self, retry_count: int) -> float:
+        full = min(self._initial_backoff * 2.0 ** min(retry_count, 60), LONGEST_BACKOFF_S)
+        return full * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def _word(error: BaseException | None) -> str:
+    """The class of an error: never its text, which may hold a bookmark's."""
+    if error is None:
+        return ""
+    name = type(error).__name__
+    return name if name.isascii() and name.isidentifier() else "Exception"
