@@ -1,5 +1,6 @@
 """Files as the tools of others write them: each format read, resumed, and its damage told."""
 
+import csv
 import json
 import zipfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from twitor_fsm.errors import UnreadableFile
 from twitor_fsm.sources import archive_zip, file_elements
 from twitor_fsm.sources.base import InvalidRaw, Item, ItemKind
 from twitor_fsm.sources.files import FileBookmarks
+from twitor_fsm.sources.x_items import MAX_ITEM_BYTES
+from twitor_fsm.testing.hostile import READERS
 
 NUMBERS = range(5)
 KEYS = [tools.post_id(n) for n in NUMBERS]
@@ -523,3 +526,21 @@ async def test_a_tombstone_says_more_than_an_id_and_less_than_a_text(tmp_path: P
             kinds.append((row.kind, row.text))
     text = tools.words(0)
     assert kinds == [("post", None), ("tombstone", None), ("post", text), ("post", text)]
+
+
+# -- the documentation ------------------------------------------------------------------------------
+
+
+def test_the_page_about_files_names_every_target_and_limit() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    assert [
+        name for name in READERS if f"`{name}`" not in page and f"TARGET={name}" not in page
+    ] == []
+    mib = {
+        "an element": file_elements.MAX_ELEMENT_BYTES,
+        "a\nbookmark": MAX_ITEM_BYTES,
+        "a zip's directory": archive_zip.MAX_DIRECTORY_BYTES,
+    }
+    assert [what for what, size in mib.items() if f"{what} {size >> 20} MiB" not in page] == []
+    assert f"a CSV field {csv.field_size_limit():,} characters" in page
+    assert f"more than {archive_zip.MAX_TEXT_BYTES >> 30} GiB of scripts" in page
