@@ -791,3 +791,22 @@ def test_words() -> None:
     assert say_again("file:my file.json@0123abcd", "a b.db", "local") == (
         "twitor crawl 'my file.json' --db 'a b.db'"
     )
+
+
+def test_a_file_is_named_for_what_it_is_and_likes_want_to_be_asked_for(
+    run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "like.js"
+    likes = [{"like": {"tweetId": str(n), "fullText": "text"}} for n in range(3)]
+    path.write_text(f"window.YTD.like.part0 = {json.dumps(likes)}")
+    refused = run("crawl", str(path))
+    assert refused.exit_code == 2
+    assert "it holds likes, no bookmarks" in refused.stderr
+    assert "--likes" in refused.stderr
+    assert not list(tmp_path.glob("*.db"))
+    result = run("crawl", str(path), "--likes", "--max-items", "2")
+    assert "reading like.js as like.js of X's data archive" in result.stderr
+    assert "--likes" in result.stdout
+    assert run("crawl", str(path), "--likes").exit_code == 0
+    assert json.loads(run("status", "--json").stdout)["bookmarks"] == 3
+    assert run("crawl", "--likes").exit_code == 2

@@ -1,5 +1,6 @@
 """Files as the tools of others write them: each format read, resumed, and its damage told."""
 
+import csv
 import json
 import zipfile
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 import pytest
 import tool_files as tools
 
+from twitor_fsm import CrawlEngine
 from twitor_fsm.errors import UnreadableFile
 from twitor_fsm.sources import archive_zip, file_elements
 from twitor_fsm.sources.base import InvalidRaw, Item, ItemKind
 from twitor_fsm.sources.files import FileBookmarks
+from twitor_fsm.sources.x_items import MAX_ITEM_BYTES
+from twitor_fsm.testing.hostile import READERS
 
 NUMBERS = range(5)
 KEYS = [tools.post_id(n) for n in NUMBERS]
@@ -447,3 +451,96 @@ async def test_an_element_of_a_bomb_is_bounded(
     assert path.stat().st_size < 20_000
     with pytest.raises(UnreadableFile, match="more than 1048576 bytes"):
         await items(path)
+
+
+# -- the same bookmarks in several formats ----------------------------------------------------------
+
+LONG = "long " * 100
+SAME: dict[str, tuple[bytes, bool]] = {
+    "ids alone": (tools.script("bookmarks", [tools.bookmark(n) for n in range(3)]), False),
+    "likes": (tools.script("like", [tools.like(n) for n in range(3)]), True),
+    "cut text": (
+        tools.json_lines(
+            [
+                tools.fieldtheory_record(0, text=LONG[:270] + "…"),
+                *map(tools.fieldtheory_record, (1, 2)),
+            ]
+        ),
+        False,
+    ),
+    "rows": (tools.exporter_csv([tools.exporter_record(n) for n in range(3)]), False),
+    "records": (tools.json_array([tools.twillot_record(n) for n in range(3)]), False),
+    "answers": (
+        json.dumps(
+            tools.answer(
+                [
+                    tools.entry(0, {"result": tools.tweet(0, long=LONG)}),
+                    tools.entry(1, {"result": tools.tweet(1, pictures=4)}),
+                    tools.entry(2, {"result": tools.TOMBSTONE}),
+                ]
+            )
+        ).encode(),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("turn", range(len(SAME)))
+@pytest.mark.parametrize("step", [1, -1])
+async def test_bookmarks_in_several_formats_are_one_row_each_the_richest(
+    tmp_path: Path, turn: int, step: int
+) -> None:
+    names = [*SAME][turn:] + [*SAME][:turn]
+    best: dict[str, Item] = {}
+    async with CrawlEngine("sqlite+aiosqlite:///:memory:") as engine:
+        for name in names[::step]:
+            content, likes = SAME[name]
+            path = tmp_path / name
+            path.write_bytes(content)
+            for item in await good(path, likes=likes):
+                if item.key not in best or item.richness > best[item.key].richness:
+                    best[item.key] = item
+            report = await engine.crawl(FileBookmarks(path, likes=likes), user_id="me")
+            assert report.completed
+        rows = [row async for row in engine.bookmarks("me")]
+    assert [(row.id, row.raw) for row in rows] == [(key, best[key].raw) for key in KEYS[:3]]
+    assert rows[0].text == LONG
+    assert len(json.loads(rows[1].raw)["content"]) == 3  # the answer's entry: of four pictures
+    assert rows[2].text == tools.words(2)
+    assert all(row.author_id == "7" and row.created_at == tools.UTC_DATE for row in rows)
+
+
+async def test_a_tombstone_says_more_than_an_id_and_less_than_a_text(tmp_path: Path) -> None:
+    gone = json.dumps(tools.answer([tools.entry(0, {})])).encode()
+    kinds: list[tuple[str, str | None]] = []
+    async with CrawlEngine("sqlite+aiosqlite:///:memory:") as engine:
+        for content in (
+            tools.script("bookmarks", [tools.bookmark(0)]),
+            gone,
+            SAME["rows"][0],
+            gone,
+        ):
+            path = write(tmp_path, content)
+            await engine.crawl(FileBookmarks(path), user_id="me")
+            (row, *_) = [row async for row in engine.bookmarks("me")]
+            kinds.append((row.kind, row.text))
+    text = tools.words(0)
+    assert kinds == [("post", None), ("tombstone", None), ("post", text), ("post", text)]
+
+
+# -- the documentation ------------------------------------------------------------------------------
+
+
+def test_the_page_about_files_names_every_target_and_limit() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    assert [
+        name for name in READERS if f"`{name}`" not in page and f"TARGET={name}" not in page
+    ] == []
+    mib = {
+        "an element": file_elements.MAX_ELEMENT_BYTES,
+        "a\nbookmark": MAX_ITEM_BYTES,
+        "a zip's directory": archive_zip.MAX_DIRECTORY_BYTES,
+    }
+    assert [what for what, size in mib.items() if f"{what} {size >> 20} MiB" not in page] == []
+    assert f"a CSV field {csv.field_size_limit():,} characters" in page
+    assert f"more than {archive_zip.MAX_TEXT_BYTES >> 30} GiB of scripts" in page

@@ -1,7 +1,7 @@
 """How much a record of a bookmark says: the one scale by which records of different sources are compared.
 
 Of two records of one bookmark the higher one is kept, whole (`storage`), so the scale puts first what a reader would miss
-most. It has three digits of its own, and a lower digit never outweighs a higher one:
+most. Its digits never outweigh a higher one:
 
 | digit | what | why |
 | --- | --- | --- |
@@ -14,7 +14,7 @@ that even "it was deleted" replaces it. Equal records: the first one stays.
 Pure. Must not know: formats.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 __all__ = ["ID_ONLY", "LONG_CHARS", "TOMBSTONE", "richness"]
@@ -30,7 +30,7 @@ _MOST: Final = 99
 
 
 def richness(
-    text: str | None, columns: Iterable[str | None], *, others: int = 0, is_whole: bool = False
+    text: str | None, columns: Sequence[str | None], *, others: int = 0, is_whole: bool = False
 ) -> int:
     """Place a record on the scale.
 
@@ -40,7 +40,7 @@ def richness(
         others: How many other facts and attached objects it holds.
         is_whole: Whether the source says that the text is the long form.
     """
-    known = sum(_COLUMN for value in columns if value is not None) + min(others, _MOST - 1)
+    known = _COLUMN * (len(columns) - columns.count(None)) + min(others, _MOST - 1)
     if text is None:
         return known or ID_ONLY
     return 1 + known + (_WHOLE if is_whole or len(text) > LONG_CHARS else 0)
