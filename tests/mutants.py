@@ -1,23 +1,24 @@
 """Changes the core one operator or number at a time, and tells which changes no pure test notices.
 
 `make mutants` runs it over the deciding modules (`MODULES=` takes some of them, by name); a whole run takes a while.
-Each change is tried in a process of its own, forked before the core is imported, with the tests in the order in which
-they are likely to notice.
+Each change is tried in a copy of the package, by a process of its own, with the tests in the order in which they are likely
+to notice.
 """
 
 import ast
 import copy
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import random
-import signal
+import resource
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from queue import Queue
 from typing import Any, Final
 
 import attrs
@@ -42,8 +43,8 @@ TESTS: Final = (
     *(f"tests/unit/test_{name}.py" for name in ("check", "error_handler", "diagrams", "replay")),
     "tests/property/test_proof.py",
 )
-SECONDS: Final = 180
-"""A change that runs longer counts as noticed: something never ends."""
+CPU_S: Final = 120
+"""Seconds of CPU; a change that takes more counts as noticed: something never ends."""
 
 SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Eq: ast.NotEq,
@@ -127,78 +128,81 @@ def _apply(node: ast.AST) -> None:
             changed.func.id = "max" if name == "min" else "min"
 
 
-class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives the changed source in place of the module's own."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self._name = f"twitor_fsm.core.{mutant.module}"
-        self._path = str(CORE / f"{mutant.module}.py")
-        self._source = mutant.source
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != self._name:
-            return None
-        return importlib.util.spec_from_file_location(name, self._path, loader=self)
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self._source, self._path, "exec"), module.__dict__)
-
-
-def begin(mutant: Mutant) -> int:
-    """Try a change in a process of its own; its exit code is not 0 if a test notices."""
-    pid = os.fork()
-    if pid:
-        return pid
-    signal.alarm(SECONDS)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    sys.meta_path.insert(0, _Changed(mutant))
-    code: int = 1
+def try_out(mutant: Mutant, copy_of_src: Path) -> bool:
+    """Whether a test notices the change, made in this copy of the package."""
+    file = copy_of_src / "twitor_fsm" / "core" / f"{mutant.module}.py"
+    before = file.read_text("utf-8")
+    file.write_text(mutant.source, "utf-8")
     try:
-        import pytest
-
-        code = int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS]))
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-x",
+                "-q",
+                "-n",
+                "0",
+                "-p",
+                "no:cacheprovider",
+                *TESTS,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(copy_of_src), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            check=False,
+            preexec_fn=_bounded,
+        )
     finally:
-        os._exit(code)
+        file.write_text(before, "utf-8")
+    return done.returncode != 0
 
 
-def main(wanted: Sequence[str], workers: int, at_most: int, budget_s: float) -> int:
-    """Try changes until all, or `budget_s`, are through; print those that nobody noticed."""
-    os.chdir(ROOT)
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+
+
+def works(copy_of_src: Path) -> bool:
+    """Whether the tests pass without a change, and see one that nobody could miss."""
     unchanged = Mutant("plan", 0, "nothing", (CORE / "plan.py").read_text("utf-8"))
-    if os.waitpid(begin(unchanged), 0)[1] != 0:
-        print("the tests fail without any change: nothing was tried")
-        return 1
+    return not try_out(unchanged, copy_of_src) and try_out(
+        attrs.evolve(unchanged, source="raise SystemExit(3)"), copy_of_src
+    )
+
+
+def main(wanted: Sequence[str], workers: int, minutes: float) -> int:
+    """Try changes in random order until all, or the minutes, are through; name those that nobody noticed."""
     todo = [mutant for module in wanted for mutant in mutants(module)]
-    total = len(todo)
     random.Random(1).shuffle(todo)
-    todo = todo[:at_most]
-    running: dict[int, Mutant] = {}
-    survivors: list[Mutant] = []
-    done, began = 0, time.monotonic()
-    while todo or running:
-        if time.monotonic() - began > budget_s:
-            todo = []
-        while todo and len(running) < workers:
-            mutant = todo.pop()
-            running[begin(mutant)] = mutant
-        if not running:
-            break
-        pid, status = os.wait()
-        mutant = running.pop(pid)
-        done += 1
-        if status == 0:
-            survivors.append(mutant)
+    ends_at = time.monotonic() + 60 * minutes
+    copies: Queue[Path] = Queue()
+    tried: list[bool] = []
+
+    def one(mutant: Mutant) -> None:
+        if time.monotonic() > ends_at:
+            return
+        place = copies.get()
+        noticed = try_out(mutant, place)
+        copies.put(place)
+        tried.append(noticed)
+        if not noticed:
             print(f"not noticed: {mutant.module}.py:{mutant.line}  {mutant.what}", flush=True)
-    print(f"{done} of {total} changes tried, {done - len(survivors)} noticed, {len(survivors)} not")
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(workers):
+            place = Path(folder, str(number))
+            shutil.copytree(ROOT / "src", place, ignore=shutil.ignore_patterns("__pycache__"))
+            copies.put(place)
+        if not works(Path(folder, "0")):
+            print("the tests fail without any change, or see none: nothing was tried")
+            return 1
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one, todo))
+    print(f"{len(tried)} of {len(todo)} changes tried, {tried.count(False)} of them not noticed")
     return 0
 
 
 if __name__ == "__main__":
     named = [name for name in sys.argv[1:] if name in MODULES]
     limits = [float(word) for word in sys.argv[1:] if word not in MODULES]
-    minutes = limits[0] if limits else 600.0
-    sys.exit(main(named or MODULES, workers=2, at_most=100_000, budget_s=60 * minutes))
+    sys.exit(main(named or MODULES, workers=2, minutes=limits[0] if limits else 600.0))

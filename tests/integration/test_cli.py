@@ -95,7 +95,7 @@ def test_help_names_every_verb_with_one_line(run: Run) -> None:
     shown = run("--help").stdout
     verbs = (
         "crawl", "demo", "simulate", "status", "sessions", "skipped", "checkpoint", "export",
-        "doctor", "db",
+        "doctor", "db", "verify",
     )  # fmt: skip
     for verb in verbs:
         assert f"\n  {verb} " in shown

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from .. import plan as ops
+from ..listing import Mark
 from ..page import Status
 from ..progress import Progress, Save
 from ..taxonomy import ErrorCategory
@@ -96,10 +97,24 @@ def _paused_is_durable(world: World) -> bool:
     session, progress, row = world.session, world.progress, world.row
     if session is None or progress is None or session.state != State.PAUSED_RATE_LIMIT:
         return True
+    if world.is_behind:
+        return True
     is_noted = row is not None and row.state == State.PAUSED_RATE_LIMIT
     nothing_pending = progress.done == progress.saved
-    has_mark = world.durable.mark is not None or world.scope.changed_by_hand  # people may clear it
-    return world.is_behind or (is_noted and nothing_pending and has_mark)
+    mark = world.durable.mark
+    if world.scope.changed_by_hand:  # people may have set or cleared the checkpoint meanwhile
+        return is_noted and nothing_pending
+    return is_noted and nothing_pending and mark is not None and _same_place(mark, progress.mark)
+
+
+def _same_place(one: Mark, other: Mark) -> bool:
+    """Whether two marks stand at the same place of the same walk, whatever else is known of it."""
+    return (one.walk, one.cursor, one.position, one.tail) == (
+        other.walk,
+        other.cursor,
+        other.position,
+        other.tail,
+    )
 
 
 def _tries_are_bounded(world: World) -> bool:
@@ -239,7 +254,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     ),
     Invariant(
         name="paused_is_durable",
-        sentence="paused: the pause and its checkpoint are durable and nothing is pending",
+        sentence="paused: the pause is durable, its checkpoint stands where the session stands, nothing is pending",
         of_world=_paused_is_durable,
     ),
     Invariant(
