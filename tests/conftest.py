@@ -1,15 +1,23 @@
-"""For all tests: the option that switches a planted fault on."""
+"""For all tests: Hypothesis' profiles, and the option that switches a planted fault on."""
 
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from planted import PLANTED
 
 SEEDS_A_TEST = 25
+
+# How long an example takes says something about the machine alone. CI tries the same examples each time
+# (`--hypothesis-profile=ci`), everybody else new ones.
+_UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", **_UNTIMED)
+settings.register_profile("ci", derandomize=True, **_UNTIMED)
+settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
