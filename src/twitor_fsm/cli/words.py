@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from ..core.taxonomy import ErrorCategory, Reason
@@ -106,7 +107,7 @@ def program() -> str:
     """How to call this program again: as it was called, or `twitor` where that finds it."""
     called = sys.argv[0]
     name = os.path.basename(called)  # noqa: PTH119 - of a text, such as "__main__.py"
-    if name == "__main__.py" and "-m" in sys.orig_argv:
+    if os.path.realpath(called) == str(Path(__file__).resolve().with_name("__main__.py")):
         return f"{shlex.quote(sys.orig_argv[0])} -m twitor_fsm.cli"
     if name != "twitor":
         return "twitor"
