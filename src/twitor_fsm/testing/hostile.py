@@ -22,6 +22,7 @@ from ..sources.base import InvalidRaw, Item
 from ..sources.file_reader import FileReader
 from ..sources.files import FileBookmarks
 from ..sources.formats import FORMATS
+from ..sources.json_split import NotJson, split_object
 from ..sources.x_decode import decode_element, decode_page
 
 __all__ = ["READERS"]
@@ -70,12 +71,21 @@ def _walk(content: bytes, *, likes: bool) -> None:
                 _check_item(item)
                 again = source.decode(item.raw)
                 _check_item(again)
-                same = again == item or isinstance(item, InvalidRaw)
+                same = again == item or isinstance(item, InvalidRaw) or _is_ambiguous(item.raw)
                 _check(kept=same, what="a kept bookmark is another one when it is decoded again")
             place = page.next_cursor
             if place is not None:
                 continue
         return
+
+
+def _is_ambiguous(raw: str) -> bool:
+    """Whether an element has the members of several formats: no tool writes such a one."""
+    try:
+        members = split_object(raw.encode("utf-8", "surrogateescape"))
+    except NotJson:
+        return False
+    return sum(form.recognises(members) for form in FORMATS) > 1
 
 
 def read_file(content: bytes) -> None:

@@ -10,7 +10,7 @@ Dicklesworthstone/xf 8, and public parsers of `window.YTD.bookmarks.part0`, of w
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any, text_at
@@ -19,7 +19,8 @@ from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id
 
 __all__ = ["ArchiveBookmarks", "ArchiveLikes"]
 
-_BARE: frozenset[str] = frozenset({"bookmarkId", "bookmarkCollectionId", "addedAt"})
+_BARE: Final = frozenset({"bookmarkId", "bookmarkCollectionId", "addedAt"})
+"""One of these is beside the post's id in a bookmark without its outer name."""
 
 
 class ArchiveBookmarks:
@@ -72,7 +73,8 @@ def _decode(element: bytes, name: str) -> Item | InvalidRaw:
         value = read_any(element)
     except Unreadable as exc:
         return invalid(element, str(exc))
-    record: Any = at(value, name) or value
+    is_bare = name == "bookmark" and not _BARE.isdisjoint(value if isinstance(value, dict) else ())
+    record: Any = value if is_bare else at(value, name)
     key = at(record, "tweetId")
     if not isinstance(key, str) or not is_id(key):
         return invalid(element, "its tweetId is not 1 to 100 visible ASCII characters")
