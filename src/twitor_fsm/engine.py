@@ -269,7 +269,8 @@ class CrawlEngine:
             return report  # what the session itself knows
 
     def _forget(self, session: CrawlSession) -> None:
-        self._running.pop(session.session_id, None)
+        if self._running.get(session.session_id) is session:  # not one that took it over here
+            del self._running[session.session_id]
         LIVE_RUNS.discard(session.run_id)
         session.ended.set()
 

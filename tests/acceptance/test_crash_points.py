@@ -19,7 +19,7 @@ from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.simulator import Fault, FaultKind, FaultPlan, ItemFault, ItemKind, Simulator
 from twitor_fsm.sources.base import Item
 from twitor_fsm.sources.x_api import XBookmarks
-from twitor_fsm.testing.crash_points import CrashReport, crash_points
+from twitor_fsm.testing.crashes import CrashReport, crash_points
 
 COUNT, PAGE = 26, 10
 EVERY = 5

@@ -1,5 +1,6 @@
 """The examples and the documentation's snippets run as they are."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -92,3 +93,31 @@ async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) 
             assert len(results) == 120
             assert {'{"label":"long"}', '{"label":"short"}'} >= set(results)
         await source.aclose()
+
+
+def pytest_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *arguments)
+
+
+def test_the_embedders_test_file_passes() -> None:
+    done = pytest_run("examples/test_notes.py")
+
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^\d\d passed, 5 skipped", done.stdout, flags=re.MULTILINE), done.stdout
+
+
+def test_the_broken_source_fails_as_the_page_shows() -> None:
+    done = pytest_run("examples/broken_notes.py", "--tb=short", "--show-capture=no")
+
+    assert done.returncode == 1, done.stdout
+    assert blocks("docs/testing.md", "text")[0] in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
+async def test_the_snippets_of_testing_work() -> None:
+    names: dict[str, Any] = {}
+    for code in blocks("docs/testing.md", "python"):
+        exec(compile(code, "docs/testing.md", "exec"), names)
+
+    await asyncio.to_thread(names["test_nothing_is_lost"])  # it has a loop of its own
+    await names["test_a_pause_takes_no_time"]()

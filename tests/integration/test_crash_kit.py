@@ -17,7 +17,7 @@ from twitor_fsm.sources.base import Item
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
 from twitor_fsm.testing.clock import VirtualClock
-from twitor_fsm.testing.crash_points import crash_points
+from twitor_fsm.testing.crashes import crash_points
 from twitor_fsm.testing.sources import ListSource
 
 KEYS = ids(10)

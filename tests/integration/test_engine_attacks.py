@@ -19,7 +19,7 @@ from twitor_fsm.errors import (
     StoreError,
     StoreUnavailable,
 )
-from twitor_fsm.events import Event, SessionEnded
+from twitor_fsm.events import CheckpointSaved, Event, SessionEnded
 from twitor_fsm.ownership import LIVE_RUNS
 from twitor_fsm.report import exit_code
 from twitor_fsm.storage.base import Batch
@@ -260,4 +260,40 @@ async def test_a_store_that_fails_at_a_cancel_is_the_cause(db: str, clock: Virtu
         ErrorCategory.DATABASE,
         False,
         14,
+    )
+
+
+async def test_a_session_that_this_process_took_over_from_itself_is_still_ended_by_close(
+    db: str, clock: VirtualClock
+) -> None:
+    """A process that stood still longer than its lease starts the crawl again: the old run must not take the new one's
+    place in the engine's books with it."""
+    never = asyncio.Event()
+
+    class Hanging(ListSource):
+        async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Any:
+            page = await super().fetch(user_id, cursor, page_size)
+            if cursor is not None:
+                await never.wait()
+            return page
+
+    engine = CrawlEngine(db, settings=Settings(), clock=clock)
+    await engine.open()
+    old = await engine.start(Hanging(ids(60)), user_id="me")
+    async for event in old:
+        if isinstance(event, CheckpointSaved):
+            break
+    clock.time += 100.0  # its lease is over
+    new = await engine.start(Hanging(ids(60)), user_id="me")
+    assert new.session_id == old.session_id
+
+    old.cancel()
+    assert (await old.wait()).lost
+    await asyncio.wait_for(engine.close(), 5)
+
+    report = await asyncio.wait_for(new.wait(), 5)
+    assert (report.state, report.reason, report.durable) == (
+        State.SHUT_DOWN,
+        Reason.STOPPED_BY_USER,
+        True,
     )

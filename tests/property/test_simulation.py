@@ -40,7 +40,7 @@ def test_a_seed_is_replayed_byte_for_byte_in_another_process() -> None:
 def test_the_storms_leave_nothing_out() -> None:
     """A simulation in which little happens would prove little."""
     met: Counter[str] = Counter()
-    for seed in range(1000, 1060):
+    for seed in range(1000, 1040):
         for line in simulate(seed).lines:
             met.update(re.findall(r"[A-Za-z_]+", line))
 
@@ -51,7 +51,7 @@ def test_the_storms_leave_nothing_out() -> None:
         *(
             "lost",
             "refused",
-            "freezes",
+            "standstill",
             "dies",
             "wished",
             "absorbed",
@@ -77,4 +77,4 @@ def test_a_seed_that_fails_shows_its_seed_and_its_trace(monkeypatch: pytest.Monk
         simulate(7)
 
     assert "WRONG: the checkpoint" in str(failed.value)
-    assert trace(7) == str(failed.value)
+    assert trace(7).splitlines() == [*failed.value.lines, f"WRONG: {failed.value.wrong}"]

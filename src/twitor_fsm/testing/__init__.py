@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .contracts.handler import HandlerContract
     from .contracts.source import SourceContract
     from .contracts.store import StoreContract
-    from .crash_points import crash_points
+    from .crashes import crash_points
     from .crawl_machine import CrawlMachine
     from .faults import Faults, faulty_handler
     from .mishaps import Mishap, Plan
@@ -28,7 +28,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "contracts.handler": ("HandlerContract",),
     "contracts.source": ("SourceContract",),
     "contracts.store": ("StoreContract",),
-    "crash_points": ("crash_points",),
+    "crashes": ("crash_points",),
     "crawl_machine": ("CrawlMachine",),
     "faults": ("Faults", "faulty_handler"),
     "mishaps": ("Mishap", "Plan"),

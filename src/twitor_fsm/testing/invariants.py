@@ -12,6 +12,7 @@ import attrs
 
 from ..core.recovery import Policy
 from ..core.states import JournalRow, State, Trigger
+from ..core.taxonomy import Reason
 from ..storage.base import Batch
 
 __all__ = ["Durable", "Listing", "of_journal", "of_transaction"]
@@ -151,6 +152,8 @@ def of_journal(rows: Sequence[JournalRow], policy: Policy | None = None) -> Iter
     tries = 0
     for row in rows:
         where = f"journal row {row.seq}"
+        if row.reason == Reason.BUG:
+            yield f"{where}: a bug of the engine: {row.facts.get('message', '')}"
         if row.source in _FINAL:
             yield f"{where} leaves the final state {row.source}"
         ends_tries = row.trigger in {Trigger.RECOVERED, Trigger.ITEM_SKIPPED} and not row.absorbed

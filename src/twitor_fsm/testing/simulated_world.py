@@ -48,6 +48,9 @@ _OF_COMMITS: Final = {
 _OF_LOOKUPS: Final = {Mishap.BUSY: 30, Mishap.SLOW: 10, Mishap.DEATH: 5}
 """How often each mishap happens, per thousand attempts at the usual intensity of 1."""
 
+FREEZES: Final = 3
+"""How often a process stands still, per thousand attempts."""
+
 _WEIGHTS: Final = {
     "page": _OF_ATTEMPTS,
     "item": _OF_ATTEMPTS,
@@ -66,6 +69,7 @@ class Chance(Faults):
         """Draw from this generator; every mishap is told."""
         super().__init__(clock=clock)
         self.step = self._take_time
+        self.on_freeze: Callable[[], None] = lambda: None
         self.frozen_until = 0.0
         """The process stands still until then, virtual seconds: its machine is suspended, its heartbeat too."""
         self._rng = rng
@@ -90,11 +94,21 @@ class Chance(Faults):
         """Nothing is spoilt but what the listing itself holds."""
         return False
 
+    def _freeze(self) -> None:
+        """The process stands still for longer than a lease, in the middle of what it does."""
+        seconds = self._rng.uniform(50.0, 150.0)
+        self._tell(f"a standstill of {seconds:.3f} s")
+        self.frozen_until = self._time.monotonic() + seconds
+        self.on_freeze()
+
     async def _take_time(self, place: str) -> None:
         """Every attempt takes some time, so that those of several sessions meet in every order."""
         await self._time.sleep(self._rng.choice((0.0, 0.001, 0.01, 0.1, 1.0)))
+        if self.on and self._rng.random() * 1000.0 < FREEZES * self._intensity:
+            self._freeze()
         while (left := self.frozen_until - self._time.monotonic()) > 0:
-            await self._time.sleep(left)
+            late = self._rng.choice((0.0, 5.0)) if place.startswith("heartbeat") else 0.0
+            await self._time.sleep(left + late)  # whoever wakes first finds out what happened
 
 
 @attrs.define

@@ -34,12 +34,26 @@ CALM_S: Final = 4 * 3600.0
 """Virtual seconds within which every crawl must be complete once nothing goes wrong any more: a pause of at most
 960 s may be under way, then the lease of a process that is frozen has to end; the rest is walking."""
 
+_SHOWN: Final = 30
+
 RUNS: Final = 6
 """Sessions that completion may take then: one that was left in its end, one that was resumed, one from the top."""
 
 
 class SimulationFailed(AssertionError):
-    """Something did not hold; the message names the seed, what is wrong, and ends with the trace's last lines."""
+    """Something did not hold; the message names the seed, what is wrong, and ends with the trace's last lines.
+
+    Attributes:
+        seed: The seed.
+        wrong: What is wrong.
+        lines: The trace up to there.
+    """
+
+    def __init__(self, seed: int, wrong: str, lines: list[str]) -> None:
+        """Say so."""
+        self.seed, self.wrong, self.lines = seed, wrong, lines
+        last = "\n".join(lines[-_SHOWN:])
+        super().__init__(f"seed {seed}: {wrong}\n{last}")
 
 
 @attrs.define
@@ -88,6 +102,7 @@ class Simulation:
         self._fresh_ids = 0
         self._is_calm = False
         self._wrong = asyncio.Event()
+        self._crowd: list[asyncio.Task[Any]] = []
 
     def _new_crawl(self, user: str) -> _Crawl:
         rng = self._rng
@@ -134,6 +149,7 @@ class Simulation:
         ]
         chaos = asyncio.create_task(self._chaos(), name="chaos")
         await self._within(self._storm_s + CALM_S, asyncio.gather(chaos, *users))
+        await self._within(CALM_S, asyncio.gather(*self._crowd))
         for process in list(self._processes):
             await process.engine.close()
         await self._finish()
@@ -175,6 +191,7 @@ class Simulation:
         )
         process.store.on_commit = lambda batch: self._look_at(process, batch)
         chance.on_cancel = lambda: self._cancel_one(process)
+        chance.on_freeze = lambda: self._send_rescue(process)
         await process.engine.open()
         self._processes.append(process)
         self.tell(process, "starts")
@@ -219,13 +236,35 @@ class Simulation:
         except StoreError as exc:
             self.tell(crawl.user, f"{process} cannot start: {type(exc).__name__}")
             return None
+        fence = (await self._store.session(handle.session_id)).fence
         crawl.handled.get(process.number, set()).clear()
         process.handles[crawl.user] = handle
         report = await handle.wait()
         process.handles.pop(crawl.user, None)
         state = "lost" if report.lost else report.state
         self.tell(crawl.user, f"{process} ends: {state}, {summary(report.counters)}")
+        if not process.chance.is_dead:
+            await self._compare(process, crawl, report, fence)
         return report
+
+    async def _compare(
+        self, process: Process, crawl: _Crawl, report: CrawlReport, fence: int
+    ) -> None:
+        """What a living process says of its session's end has to be what the rows say."""
+        record = await self._store.session(report.session_id)
+        if report.lost and record.fence == fence:
+            self._wrong_is(
+                crawl.user, f"{process} counts session {record.ordinal} as lost; nobody has it"
+            )
+        if not report.lost and report.durable and str(record.value.state) != report.state:
+            self._wrong_is(
+                crawl.user, f"{process} says {report.state}, the row says {record.value.state}"
+            )
+
+    def _wrong_is(self, who: str, problem: str) -> None:
+        self.tell(who, f"WRONG: {problem}")
+        self.problems.append(f"{who}: {problem}")
+        self._wrong.set()
 
     # -- chance -----------------------------------------------------------------------------------
 
@@ -247,11 +286,7 @@ class Simulation:
             case 0:
                 self.tell(process, "dies")
                 process.chance.die()
-            case 1:
-                seconds = rng.uniform(5.0, 120.0)
-                self.tell(process, f"freezes for {seconds:.3f} s")
-                process.chance.frozen_until = self._loop.time() + seconds
-            case 2:
+            case 1 | 2:
                 self._cancel_one(process)
             case 3:
                 await self._cancel_from_afar(crawl)
@@ -265,6 +300,21 @@ class Simulation:
                 keys = [self._fresh_id(crawl) for _ in range(rng.choice((1, 2, 9)))]
                 crawl.listing.bookmark(keys)
                 self.tell(crawl.user, f"bookmarks {', '.join(keys)}")
+
+    def _send_rescue(self, process: Process) -> None:
+        """A process stands still; when its lease is over, somebody else crawls in its place."""
+        for crawl in self._crawls:
+            if crawl.user in process.handles:
+                self._crowd.append(asyncio.create_task(self._rescue(crawl), name="rescue"))
+
+    async def _rescue(self, crawl: _Crawl) -> None:
+        clock = LoopClock(self._loop)
+        await clock.sleep(self._settings.lease_s)
+        process = await self._start_process()
+        for _ in range(4):
+            if await self._crawl_once(process, crawl) is not None:
+                return
+            await clock.sleep(5.0)
 
     def _fresh_id(self, crawl: _Crawl) -> str:
         self._fresh_ids += 1
@@ -303,9 +353,7 @@ class Simulation:
         what = "; ".join([*steps, *written]) or "nothing new"
         self.tell(crawl.user, f"{process} session {batch.ordinal} commits: {what}")
         for problem in found:
-            self.tell(crawl.user, f"WRONG: {problem}")
-            self._wrong.set()
-        self.problems += found
+            self._wrong_is(crawl.user, problem)
 
     async def _finish(self) -> None:
         """Nothing goes wrong any more: every crawl must become complete, and every session end."""
@@ -398,14 +446,13 @@ def simulate(seed: int) -> Simulation:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(_named(simulation.run()))
     except AssertionError as exc:
-        last = "\n".join(simulation.lines[-30:])
-        raise SimulationFailed(f"seed {seed}: {exc}\n{last}") from exc
+        raise SimulationFailed(seed, str(exc), simulation.lines) from exc
     return simulation
 
 
 def trace(seed: int) -> str:
-    """What happens in one seed's story, a line for each thing; the last lines say what is wrong, if something is."""
+    """What happens in one seed's story, a line for each thing; a line with WRONG says what is, if something is."""
     try:
         return "\n".join(simulate(seed).lines)
     except SimulationFailed as exc:
-        return str(exc)
+        return "\n".join([*exc.lines, f"WRONG: {exc.wrong}"])

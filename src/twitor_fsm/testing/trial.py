@@ -22,13 +22,15 @@ from .clock import VirtualClock
 from .conformance import assert_conforms
 from .faults import Faults, faulty_handler
 from .invariants import Durable, Listing, of_journal, of_transaction
-from .mishaps import Plan
+from .mishaps import Mishap, Plan
 from .sources import FaultySource
 from .stores import FaultyStore, MemoryStore
 
 __all__ = ["Trial", "assert_survives", "read_listing"]
 
 Handler = Callable[[Item, int], Awaitable[Any]]
+
+_STORE_FAILS: Final = (Mishap.BUSY, Mishap.LOST_ANSWER, Mishap.STORE_OUT)
 
 MAX_PAGES: Final = 10_000
 """A listing is read before the trial to know the truth; one without an end would be read for ever."""
@@ -215,13 +217,15 @@ class Trial:
                 leave behind.
         """
         most = runs if runs is not None else len(self._plan) + 2
+        last = "no session could be started"
         for _ in range(most):
             report = await self.run()
+            last = report.message if report is not None else last
             if report is not None and report.completed:
                 await self.check()
                 await self.check_complete()
                 return report
-        raise self._failed([f"the crawl is not complete after {most} runs"])
+        raise self._failed([f"the crawl is not complete after {most} runs: {last}"])
 
     # -- what is watched while it runs ------------------------------------------------------------
 
@@ -281,9 +285,11 @@ class Trial:
             problems.append(f"the report's counts do not add up: {counts}")
         if self._after_cancel is not None and report.state == "paused_rate_limit":
             problems.append("a cancelled session is paused instead of ended")
+        if not report.durable and not any(met.endswith(_STORE_FAILS) for met in self.faults.met):
+            problems.append(f"the store counts as out and was not: {report.message}")
         if report.lost:
             problems.append("the session counts as lost, and nobody else has it")
-        if self._cleaned != (report.state in {State.ABORTED, State.SHUT_DOWN}):
+        elif self._cleaned != (report.state in {State.ABORTED, State.SHUT_DOWN}):
             problems.append(
                 f"cleanup ran {self._cleaned} times in a session that is {report.state}"
             )

@@ -22,12 +22,20 @@ _COLOURS: Final = {"holds": "green", "violated": "red", "open": "yellow"}
 @click.option(
     "--full", is_flag=True, help="The real numbers (25 items, a checkpoint every 10, 5 tries) too."
 )
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Simulate a whole deployment from this seed instead, and print what happens in it.",
+)
 @json_flag
-def command(full: bool, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+def command(full: bool, seed: int | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
     """Explore every world that a crawl can come into, whatever fails, however often, in whatever order.
 
     Needs no database, account or network. Ends with 0 if everything holds, else 1.
     """
+    if seed is not None:
+        return _simulated(seed, as_json=as_json)
     from ...clock import SystemClock
 
     clock = SystemClock()
@@ -37,6 +45,38 @@ def command(full: bool, as_json: bool) -> int:  # noqa: FBT001 - click passes by
         emit({**_shape(proof, seconds), "exit_code": code})
         return code
     _show(proof, seconds)
+    return code
+
+
+def _simulated(seed: int, *, as_json: bool) -> int:
+    """The story of one seed; the same each time, so that a failure can be looked at again."""
+    import logging
+
+    from ...testing.simulation import SimulationFailed, simulate
+
+    logging.disable(logging.CRITICAL)  # the trace says it
+    wrong = None
+    try:
+        lines = simulate(seed).lines
+    except SimulationFailed as exc:
+        wrong, lines = exc.wrong, exc.lines
+    finally:
+        logging.disable(logging.NOTSET)
+    code = 0 if wrong is None else 1
+    if as_json:
+        emit(
+            {
+                "seed": seed,
+                "holds": wrong is None,
+                "wrong": wrong,
+                "trace": lines,
+                "exit_code": code,
+            }
+        )
+        return code
+    tell(*lines)
+    if wrong is not None:
+        tell(f"seed {seed}: {wrong}", colour="red", bold=True)
     return code
 
 
