@@ -14,9 +14,9 @@ SEEDS_A_TEST = 25
 
 # How long an example takes says something about the machine alone. CI tries the same examples each time
 # (`--hypothesis-profile=ci`), everybody else new ones.
-_UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("default", **_UNTIMED)
-settings.register_profile("ci", derandomize=True, **_UNTIMED)
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", _UNTIMED)
+settings.register_profile("ci", _UNTIMED, derandomize=True)
 settings.load_profile("default")
 
 
