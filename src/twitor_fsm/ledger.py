@@ -134,6 +134,9 @@ class Ledger:
         self.riding: list[JournalRow] = []
         self.closed: list[Closed] = []
         self.message: str = claim.session.message
+        self.is_closing = False
+        """Whether the session's end is written or being written: it gives the lease up, so who is refused for want of
+        one learns nothing from that."""
 
     def ride(self, value: SessionValue, row: JournalRow | None) -> None:
         """Adopt a step now and write it with the next commit."""
@@ -199,6 +202,7 @@ class Ledger:
             listed=save.listed if save is not None else None,
             closed=tuple(self.closed),
         )
+        self.is_closing = self.is_closing or final
         wish = await self._commit(batch, tries=1 if once else WRITE_TRIES)
         self._revision += 1
         self.value = self.durable = value

@@ -446,6 +446,10 @@ class CrawlSession:
                     session.session_id, session.fence, now=now, lease_until=now + lease_s
                 )
             except LeaseLost:
+                if (
+                    self._ledger.is_closing
+                ):  # its commit finds out by itself whether there is another owner
+                    return
                 self._lost = True
                 self._inbox.wake()
                 self._hurry_handler(0.0)

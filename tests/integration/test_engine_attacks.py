@@ -14,6 +14,7 @@ from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import (
     ConfigurationError,
+    LeaseLost,
     RateLimited,
     SpecError,
     StoreError,
@@ -21,10 +22,11 @@ from twitor_fsm.errors import (
 )
 from twitor_fsm.events import CheckpointSaved, Event, SessionEnded
 from twitor_fsm.ownership import LIVE_RUNS
-from twitor_fsm.report import exit_code
+from twitor_fsm.report import CrawlReport, exit_code
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
-from twitor_fsm.testing import ListSource, VirtualClock
+from twitor_fsm.testing import ListSource, MemoryStore, VirtualClock
+from twitor_fsm.testing.simulated_time import LoopClock, SimulatedLoop
 
 
 class LossyStore(SqlStore):
@@ -296,4 +298,41 @@ async def test_a_session_that_this_process_took_over_from_itself_is_still_ended_
         State.SHUT_DOWN,
         Reason.STOPPED_BY_USER,
         True,
+    )
+
+
+def test_a_sign_of_life_that_meets_the_sessions_own_end_is_no_loss() -> None:
+    """The end gives up owner and lease; a heartbeat that is refused for that was not refused by another owner. (Found by
+    the simulation: seed 146.)"""
+
+    class Slow(MemoryStore):
+        """The answer to the last commit comes after the next heartbeat."""
+
+        refused = asyncio.Event()
+
+        async def commit(self, batch: Batch) -> str | None:
+            wish = await super().commit(batch)
+            if batch.final:
+                await self.refused.wait()
+            return wish
+
+        async def heartbeat(self, *args: Any, **when: Any) -> str | None:
+            try:
+                return await super().heartbeat(*args, **when)
+            except LeaseLost:
+                self.refused.set()
+                raise
+
+    async def story() -> CrawlReport:
+        clock = LoopClock(asyncio.get_running_loop())
+        async with CrawlEngine(Slow(), settings=Settings(), clock=clock) as engine:
+            return await engine.crawl(ListSource(ids(30)), user_id="me")
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        report = runner.run(story())
+
+    assert (report.state, report.lost, report.reason) == (
+        State.COMPLETED,
+        False,
+        Reason.END_VERIFIED,
     )
