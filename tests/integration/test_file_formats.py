@@ -296,6 +296,7 @@ async def test_a_row_says_what_the_json_export_says(tmp_path: Path) -> None:
         tools.exporter_record(0, metadata=True),
         tools.exporter_record(1, metadata=True, views_count=12, in_reply_to=tools.post_id(9)),
         tools.exporter_record(2, metadata=True, full_text="null", name="0012", screen_name="_1e5"),
+        tools.exporter_record(3, metadata=True, user_id=None, name=None),
     ]
     as_json = await good(write(tmp_path, tools.json_array(records)))
     as_csv = await good(write(tmp_path, tools.exporter_csv(records)))
