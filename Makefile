@@ -15,7 +15,7 @@ SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py fuzz/*.py))
 TEST_FOLDERS := $(wildcard tests/*.py) $(sort $(dir $(wildcard tests/*/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test nightly mutants lint format bench fuzz diagrams docs clean
+.PHONY: help install demo test nightly mutants coverage lint format bench fuzz diagrams docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -115,7 +115,8 @@ class JournalRefused(TwitorError):
 
     def __str__(self) -> str:
         name = f"row {self.position}" + (f" (step {self.seq})" if self.seq is not None else "")
-        return f"the journal is refused at its {name}: {self.why}; what stands before was read and is right"
+        before = "nothing of it was used" if self.position == 1 else "what stands before was read"
+        return f"the journal is refused at its {name}: {self.why}; {before}. Nothing was changed"
 
 
 class SourceError(TwitorError):

@@ -4,7 +4,7 @@ Must not know: databases, what a row means (`replay` judges that).
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import attrs
 import msgspec
@@ -34,17 +34,21 @@ class Journal:
         return iter(self.rows)
 
 
+_Time = Annotated[float, msgspec.Meta(ge=0.0, lt=253_402_300_800.0)]  # the years 1970 to 9999
+_Delay = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+
+
 class _Line(msgspec.Struct, kw_only=True):
     """A line of the file; unknown keys are ignored, so that later versions may add some."""
 
     seq: int
-    at: float
+    at: _Time
     trigger: str
     source: str = msgspec.field(name="from")
     target: str = msgspec.field(name="to")
     category: ErrorCategory | None = None
     reason: str | None = None
-    delay_s: float = 0.0
+    delay_s: _Delay = 0.0
     tries: int = 0
     tries_allowed: int = 5
     facts: dict[str, Any] = msgspec.field(default_factory=dict)

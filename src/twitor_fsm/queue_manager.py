@@ -472,6 +472,10 @@ class QueueManager:
         queue = self._now_open.queue
         return await self._patiently(lambda: queue.pause(is_paused=False))
 
+    async def is_paused(self) -> bool:
+        """Whether nothing is handed out to anybody until `resume`."""
+        return (await self._patiently(self._now_open.queue.counts)).is_paused
+
     async def health_check(self) -> QueueHealth:
         """Status and counts; never raises, connected or not."""
         session = self._open if self._open is not None else self._session()

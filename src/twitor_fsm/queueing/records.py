@@ -6,6 +6,7 @@ Pure. A record that we cannot read is never guessed at: it goes to the dead lett
 Must not know: Valkey.
 """
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -151,6 +152,11 @@ def body_of(task_type: str, payload: Mapping[str, Any], *, limit: int = MAX_PAYL
         raise TaskRefused(
             f"a payload has to be a JSON object (dict), this one is a {type(payload).__name__}; nothing was added"
         )
+    if not _is_finite(payload):
+        raise TaskRefused(
+            f"the payload of a {task_type!r} task holds a number that JSON does not know (NaN or infinite); "
+            "nothing was added"
+        )
     try:
         body = msgspec.json.encode((task_type, payload))
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
@@ -164,6 +170,17 @@ def body_of(task_type: str, payload: Mapping[str, Any], *, limit: int = MAX_PAYL
             "Put the data into a database and its id into the payload"
         )
     return body
+
+
+def _is_finite(value: Any, depth: int = 100) -> bool:
+    """Whether every number in it can be written as JSON; msgspec would write null for those that cannot."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, (list, tuple, set, frozenset)):
+        return True
+    return depth == 0 or all(_is_finite(one, depth - 1) for one in value)
 
 
 def new_task(

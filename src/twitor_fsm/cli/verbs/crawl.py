@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
@@ -14,6 +15,10 @@ from ..options import common, user_id
 from ..sourcing import Wanted, address_of, source_of, user_of
 from ..stopping import STOPPING, Stop, stoppable, stopped_early
 from ..terminal import say
+
+if TYPE_CHECKING:
+    from ...core.records import CrawlKey
+    from ...engine import CrawlEngine
 
 SECTION = "Crawl"
 
@@ -100,6 +105,12 @@ def command(
                 return close(failure_of(exc), as_json=chosen.as_json)  # a record as well
 
 
+async def _begun(engine: "CrawlEngine") -> "list[CrawlKey]":
+    """The crawls that came to something: a user that was refused at once says nothing about whose token it is."""
+    store = engine.store
+    return [crawl for crawl in await store.crawls() if await store.checkpoint(crawl) is not None]
+
+
 async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
     stoppable(stop)
     from ...config import get_settings
@@ -121,7 +132,7 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
             user_id, known_from = user or await user_of(
                 wanted,
                 source,
-                await engine.store.crawls(),
+                await _begun(engine),
                 settings=settings,
                 clock=engine.clock,
                 quiet=silent,

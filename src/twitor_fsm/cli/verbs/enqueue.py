@@ -52,7 +52,7 @@ def crawl(
         for user_id in users:
             source_of(Wanted(user_id=user_id), settings)
         async with (
-            queue_of(db) as queue,
+            queue_of(db, must_exist=False) as queue,
             opened(db, settings=settings, must_exist=False) as engine,
         ):
             wanted = await _all_users(engine, settings) if all_users else sorted(set(users))

@@ -1,15 +1,17 @@
 """`twitor queue`: how the task queue is, its dead letters, pausing and resuming it."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
+from ..failures import Failure
 from ..options import common
 from ..queueing import queue_of
-from ..terminal import emit, printable, table, tell
+from ..terminal import emit, is_terminal, printable, say, table, tell
 from ..words import ago, duration
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 SECTION = "Manage"
 
 UNHEALTHY = 1
+
+_PAUSED = "  Paused: workers get nothing until it is resumed (twitor queue resume); a refused bill pauses it too"
 
 
 @click.group(short_help="The task queue: health, dead letters, pause, resume.")
@@ -49,9 +53,8 @@ def stats(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes 
     """Count what waits, runs, is delayed and is dead; a queue out of reach is an error."""
 
     async def use(queue: "QueueManager") -> int:
-        found = {
-            key: value for key, value in (await queue.health_check()).items() if key != "error"
-        }
+        found: dict[str, object] = {**await queue.health_check(), "paused": await queue.is_paused()}
+        del found["error"]
         if as_json:
             emit(found)
         else:
@@ -69,10 +72,11 @@ def _tell_health(db: str | None, *, as_json: bool) -> int:
         try:
             async with queue:
                 found = await queue.health_check()
+                paused: bool | None = await queue.is_paused()
         except QueueError:
-            found = await queue.health_check()
+            found, paused = await queue.health_check(), None
         if as_json:
-            emit(dict(found))
+            emit({**found, "paused": paused})
         elif found["status"] == "healthy":
             tell(
                 "✓ Queue is healthy",
@@ -80,6 +84,7 @@ def _tell_health(db: str | None, *, as_json: bool) -> int:
                 f"  Dead letter: {found['dead_letter_size']}",
                 f"  In flight: {found['in_flight']}, delayed: {found['delayed']}, "
                 f"oldest waits {duration(found['oldest_s'] or 0.0)}",
+                *([_PAUSED] if paused else []),
             )
         else:
             tell(f"✗ Queue is unhealthy: {found['error']}")
@@ -198,14 +203,21 @@ def retry_dead(
 @common
 @_filters
 @click.argument("task_id", metavar="[ID]", required=False)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def purge_dead(
     db: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
     reason: str | None,
     task_type: str | None,
+    *,
     task_id: str | None,
+    yes: bool,
 ) -> int:
-    """Forget one dead task, or all that fit."""
+    """Forget one dead task, or all that fit: their payloads are kept nowhere else."""
+    if task_id is None and not yes:
+        _confirm(
+            "this forgets every dead letter that fits, and their payloads are kept nowhere else"
+        )
 
     async def use(queue: "QueueManager") -> int:
         count = await queue.dead_letters.purge(
@@ -218,6 +230,14 @@ def purge_dead(
         return 0
 
     return _with_queue(db, use)
+
+
+def _confirm(what: str) -> None:
+    if not is_terminal(sys.stdin):
+        raise Failure(f"{what}; nothing was forgotten: nobody is there to ask. Say --yes", 2)
+    say(what)
+    if not click.confirm("forget them?", err=True):
+        raise Failure("nothing was forgotten", 2, error="declined")
 
 
 def _reason(word: str | None) -> Any:

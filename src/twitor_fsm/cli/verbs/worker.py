@@ -62,10 +62,12 @@ async def _work(db: str | None, api_url: str | None, concurrency: int, stop: Sto
     refuse_memory(database_of(db, settings))
     source = source_of(Wanted(api_url=api_url), settings)
     async with (
-        queue_of(db) as queue,
+        queue_of(db, must_exist=False) as queue,
         opened(db, settings=settings, must_exist=False) as engine,
     ):
         worker = Worker(engine, queue, source, concurrency=concurrency)
         stop.react(worker.stop)
         say(f"working: {concurrency} crawls at once; stop with SIGTERM or Ctrl-C")
+        if await queue.is_paused():
+            say("the queue is paused, so nothing is taken until: twitor queue resume")
         await worker.run()
