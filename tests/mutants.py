@@ -36,10 +36,8 @@ MODULES: Final = (
     "states",
 )
 TESTS: Final = (
-    *(
-        f"tests/unit/test_{name}.py"
-        for name in ("plan", "progress", "recovery", "machine", "walks")
-    ),
+    *(f"tests/unit/test_{name}.py" for name in ("plan", "progress", "recovery", "machine")),
+    "tests/property/test_walks.py",
     *(f"tests/unit/test_{name}.py" for name in ("check", "error_handler", "diagrams", "replay")),
     "tests/property/test_proof.py",
 )

@@ -138,9 +138,22 @@ class Module:
         called = {id(node.func) for node in self.nodes if isinstance(node, ast.Call)}
         for node in self.nodes:
             if isinstance(node, ast.Name | ast.Attribute):
-                first, dot, rest = ast.unparse(node).partition(".")
+                first, dot, rest = _dotted(node).partition(".")
                 if first in aliases:
                     yield f"{aliases[first]}{dot}{rest}", node.lineno, id(node) in called
+
+
+def _dotted(node: ast.expr) -> str:
+    """`a.b.c` as text; empty if it does not begin with a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+def _constant(node: ast.expr) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 @cache
@@ -216,7 +229,7 @@ def clock_readers(found: list[Module]) -> list[str]:
         gives_way = {
             call.func.lineno
             for call in nodes
-            if isinstance(call, ast.Call) and [ast.unparse(each) for each in call.args] == ["0"]
+            if isinstance(call, ast.Call) and [_constant(each) for each in call.args] == [0]
         }
         is_default = {
             default.lineno

@@ -6,7 +6,8 @@ Pure. Must not know: what happens in a world, what must hold there.
 from array import array
 from collections.abc import Callable
 
-from .shell import NO_STORE, Code, Shell
+from .codes import NO_STORE, Code
+from .shell import Shell
 from .story import Moment, Story
 
 __all__ = ["Atlas"]

@@ -8,11 +8,12 @@ from typing import Final
 
 from ..spec import MachineSpec
 from .atlas import Atlas
+from .codes import CALM, NO_NETWORK, NO_STORE
 from .deciding import Decisions
 from .invariants import INVARIANTS, Invariant
 from .proof import Explored, Finding, Proof, Verdict
 from .scope import SMALL, Scope
-from .shell import CALM, NO_NETWORK, NO_STORE, Shell
+from .shell import Shell
 from .story import Story
 
 __all__ = ["ENDINGS", "explore", "prove_scopes"]

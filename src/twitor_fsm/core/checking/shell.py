@@ -13,33 +13,28 @@ from ..spec import MachineSpec
 from ..taxonomy import ErrorCategory, Reason
 from ..values import SessionValue
 from ..words import Durability, Kind, State, Trigger
-from .crawl import Crawl, Saved
-from .deciding import Decider, Decisions, Event, Stepped
-from .invariants import Invariant, Written
+from .codes import (
+    ALWAYS,
+    ANSWERED,
+    BEHIND,
+    CALM,
+    NO_NETWORK,
+    NO_STORE,
+    NOBODY,
+    OUT,
+    SAME,
+    WISH,
+    Code,
+    Edge,
+)
+from .crawl import Crawl
+from .deciding import Decider, Decisions, Event
+from .invariants import Invariant
+from .posting import Posting
 from .scope import Scope
 from .world import World
 
-__all__ = ["CALM", "NO_NETWORK", "NO_STORE", "Code", "Edge", "Shell"]
-
-Code = tuple[int, int, int, int]
-"""A world by numbers: the session in memory, its row in the store, the work, flags."""
-
-NOBODY: Final = -1
-"""No session: no process is at it, or no row was ever written."""
-
-SAME: Final = -2
-"""The row, whatever it holds."""
-
-WISH, OUT, BEHIND = 1, 2, 4
-"""Flags: a cancel is asked for, the store is out, a commit took place without our knowledge."""
-
-CALM, NO_STORE, NO_NETWORK = 1, 2, 4
-"""In which settings an edge is what happens: nothing fails any more, the store or the network is gone for good."""
-_ALWAYS: Final = CALM | NO_STORE | NO_NETWORK
-_ANSWERED: Final = CALM | NO_NETWORK
-
-Edge = tuple[str, Code, int, str]
-"""What happens, the world then, in which settings it does, and the invariant that it breaks (empty for none)."""
+__all__ = ["Shell"]
 
 
 class Shell:
@@ -64,8 +59,7 @@ class Shell:
         self._rows_matter = _rows_matter(spec)
         self._operations: dict[tuple[int, int], Operation] = {}
         self._moves: dict[tuple[int, int, int], list[Edge]] = {}
-        self._broken: dict[tuple[tuple[int, bool, bool, str | None], bool], str] = {}
-        self._invariants = [i for i in invariants if i.of_commit is not None]
+        self._posting = Posting(self.crawl, self.decider, invariants)
 
     # -- worlds -----------------------------------------------------------------------------------
 
@@ -159,23 +153,20 @@ class Shell:
         if value < 0:
             yield from self._without_process(code)
             return
-        gone = self._gone(code)
+        gone = self._posting.gone(code)
         if self.decider.kind(value) is Kind.FINAL:
-            yield "the run ends", gone, _ALWAYS, self.decider.left(value, self._triggers)
+            yield "the run ends", gone, ALWAYS, self.decider.left(value, self._triggers)
             return
         yield "death", gone, 0, ""
         if flags & WISH:
             heard = (value, row, work, flags & ~WISH)
             wish = Event(Trigger.CANCEL, reason=Reason.STOPPED_BY_USER)
-            yield from self._post("", heard, _ALWAYS, wish)
+            yield from self._posting.post("", heard, ALWAYS, wish)
             return
         yield "cancel", (value, row, work, flags | WISH), 0, ""
         for trigger in self._own.get(str(self.decider.values[value].state), ()):
-            yield from self._post(trigger, code, _ALWAYS, Event(trigger))
+            yield from self._posting.post(trigger, code, ALWAYS, Event(trigger))
         yield from self._performed(code)
-
-    def _gone(self, code: Code) -> Code:
-        return (NOBODY, code[1], self.crawl.ended(code[2]), 0)
 
     def _without_process(self, code: Code) -> Iterator[Edge]:
         _, row, number, _ = code
@@ -193,15 +184,15 @@ class Shell:
         if kind is Kind.FINAL:
             fresh = self._fresh
             began = self.crawl.began(number, is_new=True)
-            yield "start", (fresh, fresh, began, 0), _ANSWERED, ""
+            yield "start", (fresh, fresh, began, 0), ANSWERED, ""
         elif kind is Kind.ENDING:
             died = Event(Trigger.CLEANED_UP, reason=Reason.DIED_IN_CLEANUP)
             buried = decider.step(row, died)
-            yield "bury", (NOBODY, buried.value, number, 0), _ANSWERED, buried.broken
+            yield "bury", (NOBODY, buried.value, number, 0), ANSWERED, buried.broken
         else:
             began = self.crawl.began(number, is_new=False)
             restarted = Event(Trigger.RESTARTED, reason=Reason.TAKEN_OVER)
-            yield from self._post("restart", (row, row, began, 0), _ANSWERED, restarted)
+            yield from self._posting.post("restart", (row, row, began, 0), ANSWERED, restarted)
 
     def _performed(self, code: Code) -> Iterator[Edge]:
         value, _, work, _ = code
@@ -218,14 +209,14 @@ class Shell:
             case ops.Handle(index):
                 yield from self._handle(code, index)
             case ops.Commit():
-                yield from self._commit("", code, _ALWAYS, None)
+                yield from self._posting.commit("", code, ALWAYS, None)
             case ops.Wait(until):
                 if until is not None:
-                    yield f"wait {until:g} s", self._later(code, until), _ALWAYS, ""
+                    yield f"wait {until:g} s", self._later(code, until), ALWAYS, ""
             case ops.Post() as decided:
                 yield from self._decided(code, decided)
             case ops.Cleanup():
-                yield from self._post("clean up", code, _ALWAYS, Event(Trigger.CLEANED_UP))
+                yield from self._posting.post("clean up", code, ALWAYS, Event(Trigger.CLEANED_UP))
             case ops.End():
                 yield "nothing, though it has not ended", code, 0, ""
             case operation:
@@ -274,15 +265,15 @@ class Shell:
         value, row, work, flags = code
         what = f"handle item {self.crawl.item(work, index)}"
         recovered, broken = self._recovered(value)
-        yield what, (recovered, row, self.crawl.handled(work), flags), _ALWAYS, broken
+        yield what, (recovered, row, self.crawl.handled(work), flags), ALWAYS, broken
         for category, event in self.decider.errors(value, of_item=True):
-            yield from self._post_error(f"{what}: {category}", code, 0, event, index)
+            yield from self._posting.post_error(f"{what}: {category}", code, 0, event, index)
 
     def _asked(self, what: str, code: Code, after: int) -> Iterator[Edge]:
         """A question to the store."""
         value, row, _, flags = code
-        yield what, (value, row, after, flags), _ANSWERED, ""
-        yield from self._store_failed(f"{what}: store out", code, NO_STORE)
+        yield what, (value, row, after, flags), ANSWERED, ""
+        yield from self._posting.store_failed(f"{what}: store out", code, NO_STORE)
 
     def _recovered(self, value: int) -> tuple[int, str]:
         """An operation succeeded: as `Steps.recovered`."""
@@ -296,14 +287,14 @@ class Shell:
         """A request raised: as `Steps.failed`."""
         if event.trigger == Trigger.RATE_LIMITED:
             code = (*code[:2], self.crawl.closed(code[2], event.delay_s), code[3])
-        yield from self._post(what, code, settings, event)
+        yield from self._posting.post(what, code, settings, event)
 
     def _decided(self, code: Code, decided: ops.Post) -> Iterator[Edge]:
         """The plan found that something is an event: as `Steps.decided`."""
         value, _, work, _ = code
         if decided.category is None:
             event = Event(decided.trigger, reason=decided.reason)
-            yield from self._post(str(decided.trigger), code, _ALWAYS, event)
+            yield from self._posting.post(str(decided.trigger), code, ALWAYS, event)
             return
         reason = decided.reason if decided.reason is not None else Reason.UNKNOWN
         of_item = decided.index is not None
@@ -311,168 +302,7 @@ class Shell:
         event = self.decider.error(
             value, decided.category, reason, of_item=of_item, reset_at=closed
         )
-        yield from self._post_error(str(reason), code, _ALWAYS, event, decided.index)
-
-    def _post_error(
-        self, what: str, code: Code, settings: int, event: Event, index: int | None
-    ) -> Iterator[Edge]:
-        """An error (of the element at `index`, if of one) becomes an event: as `Steps._post_strategy`."""
-        is_skip = event.trigger == Trigger.ITEM_SKIPPED and index is not None
-        for label, after, when, broken in self._post(what, code, settings, event):
-            value, row, work, flags = after
-            if is_skip and index is not None and value >= 0:
-                work = self.crawl.skipped(work, index)
-            yield label, (value, row, work, flags), when, broken
-
-    # -- events -----------------------------------------------------------------------------------
-
-    def _post(self, what: str, code: Code, settings: int, event: Event) -> Iterator[Edge]:
-        """An event, made true as its row says: as `Steps.post`."""
-        value, row, work, flags = code
-        stepped = self.decider.step(value, event)
-        match stepped.durability:
-            case Durability.RIDES:
-                after = (stepped.value, row, work, flags)
-                yield what or event.trigger, after, settings, stepped.broken
-            case Durability.AT_ONCE if self.decider.kind(value) is Kind.ENDING or flags & OUT:
-                yield from self._commit_value(what, code, settings, stepped)
-            case Durability.AT_ONCE:
-                yield from self._commit(what, code, settings, stepped)
-            case Durability.ALONE:
-                alone = self.decider.step(_known(code), event)
-                yield from self._commit_value(what, code, settings, alone)
-            case Durability.UNSAVED:
-                unsaved = self.decider.step(_known(code), event)
-                after = (unsaved.value, row, work, flags | OUT)
-                yield what or event.trigger, after, settings, unsaved.broken
-            case durability:
-                assert_never(durability)
-
-    def _store_failed(self, what: str, code: Code, settings: int) -> Iterator[Edge]:
-        event = Event(Trigger.STORE_FAILED, ErrorCategory.DATABASE, Reason.STORE_UNAVAILABLE)
-        return self._post(what, code, settings, event)
-
-    # -- commits ----------------------------------------------------------------------------------
-
-    def _commit(
-        self, what: str, code: Code, settings: int, stepped: Stepped | None
-    ) -> Iterator[Edge]:
-        """A step (or none) with all that is pending, in one transaction: as `Steps._commit_all`."""
-        value, _, work, flags = code
-        trigger = stepped.trigger if stepped is not None else None
-        if flags & BEHIND:  # the row's revision tells the store that we do not know what it holds
-            yield _and(what, "lease lost"), self._gone(code), settings & _ANSWERED, ""
-            yield from self._given_up(what, code, settings & NO_STORE, trigger)
-            return
-        new = stepped.value if stepped is not None else value
-        finishing = trigger == Trigger.FINISH
-        is_flood = stepped is not None and stepped.reason == Reason.TOO_MANY_SKIPS
-        saved = self.crawl.saved(work, finishing=finishing, marks_due=is_flood)
-        broken = self._broken_by((work, finishing, is_flood, trigger), saved, stepped)
-        yield what or "commit", (new, new, saved.known, flags), settings & _ANSWERED, broken
-        lost: Code = (value, new, saved.unknown, flags | BEHIND)
-        is_cancel = _is_wish(stepped)
-        yield from self._no_answer(what, code, lost, settings, trigger, is_cancel=is_cancel)
-        for index in saved.refusable:
-            yield from self._item_refused(what, code, index, is_cancel=is_cancel)
-        yield _and(what, "lease lost"), self._gone(code), 0, ""
-
-    def _no_answer(
-        self,
-        what: str,
-        code: Code,
-        lost: Code,
-        settings: int,
-        trigger: str | None,
-        *,
-        is_cancel: bool = False,
-    ) -> Iterator[Edge]:
-        """The store was tried again in vain, or a cancel ended that; it is unknown whether the commit took place."""
-        took_place = _and(what, "answer lost (took place)")
-        yield from self._given_up(what, code, settings & NO_STORE, trigger)
-        if trigger != Trigger.STORE_FAILED:
-            yield from self._store_failed(took_place, lost, 0)
-        if not is_cancel:  # a cancel is tried once
-            yield f"{_and(what, 'no answer')}, cancel", (*code[:3], code[3] | WISH), 0, ""
-            yield f"{took_place}, cancel", (*lost[:3], lost[3] | WISH), 0, ""
-
-    def _given_up(
-        self, what: str, code: Code, settings: int, trigger: str | None
-    ) -> Iterator[Edge]:
-        """No answer, and the store counts as gone; a step that says so and needs the store itself breaks the session."""
-        label = _and(what, "no answer")
-        if trigger == Trigger.STORE_FAILED:
-            yield f"{label}, the session breaks", self._gone(code), 0, ""
-        else:
-            yield from self._store_failed(label, code, settings)
-
-    def _item_refused(
-        self, what: str, code: Code, index: int, *, is_cancel: bool
-    ) -> Iterator[Edge]:
-        """The database refuses an item: as `Steps._refused`; then the interrupted step is decided afresh."""
-        label = _and(what, f"item {self.crawl.item(code[2], index)} refused")
-        reason = Reason.CONSTRAINT
-        event = self.decider.error(code[0], ErrorCategory.DATABASE, reason, of_item=True)
-        if is_cancel:
-            code = (*code[:3], code[3] | WISH)
-        yield from self._post_error(label, code, 0, event, index)
-
-    def _commit_value(
-        self, what: str, code: Code, settings: int, stepped: Stepped
-    ) -> Iterator[Edge]:
-        """State and journal alone: as `Steps._commit_value`."""
-        value, row, work, flags = code
-        noted = self.crawl.noted(work)
-        new, is_final = stepped.value, self.decider.kind(stepped.value) is Kind.FINAL
-        is_ended = row >= 0 and self.decider.kind(row) is Kind.FINAL
-        is_replaced = is_ended or bool(flags & BEHIND and not flags & OUT)
-        if is_replaced:
-            yield _and(what, "lease lost"), self._gone(code), settings & _ANSWERED, ""
-        else:
-            broken = self._broken_by((work, False, False, stepped.trigger), None, stepped)
-            yield what or "commit", (new, new, noted, flags), settings & _ANSWERED, broken
-        lost: Code = (value, row if is_replaced else new, noted, flags | BEHIND)
-        if not is_final:
-            yield from self._no_answer(what, code, lost, settings, stepped.trigger)
-            return
-        yield _and(what, "no answer"), (new, row, work, flags), settings & NO_STORE, ""
-        yield _and(what, "answer lost (took place)"), (new, *lost[1:3], flags), 0, ""
-
-    def _broken_by(
-        self, key: tuple[int, bool, bool, str | None], saved: Saved | None, stepped: Stepped | None
-    ) -> str:
-        """The invariant that a commit breaks, or the step that it makes durable."""
-        if (key, saved is None) not in self._broken:
-            effects = stepped.effects if stepped is not None else ()
-            work = self.crawl.works[key[0]]
-            save, progress, after = None, None, work.durable
-            if saved is not None:
-                save, progress, after = saved.save, work.progress, saved.after
-            arrivals = self.scope.arrivals
-            written = Written(key[3], effects, save, progress, work.durable, after, arrivals)
-            names = (i.name for i in self._invariants if i.of_commit and not i.of_commit(written))
-            self._broken[key, saved is None] = next(names, "")
-        return self._broken[key, saved is None] or (stepped.broken if stepped is not None else "")
-
-
-def _known(code: Code) -> int:
-    """The last value that the session knows to be durable.
-
-    Where that is not the row, it does not matter: see `_rows_matter`.
-    """
-    value, row, _, flags = code
-    return value if row < 0 or flags & BEHIND else row
-
-
-def _is_wish(stepped: Stepped | None) -> bool:
-    """Whether it is a cancel that somebody asked for: tried once, and asked for again if an item is refused."""
-    if stepped is None or stepped.trigger != Trigger.CANCEL:
-        return False
-    return stepped.reason != Reason.MAX_ITEMS
-
-
-def _and(what: str, outcome: str) -> str:
-    return f"{what}, commit: {outcome}" if what else f"commit: {outcome}"
+        yield from self._posting.post_error(str(reason), code, ALWAYS, event, decided.index)
 
 
 def _own_events(spec: MachineSpec) -> dict[str, tuple[str, ...]]:
