@@ -35,7 +35,11 @@ _HAR_HEAD: Final = b'{"log":{"version":"1.2","entries":['
 _LISTING: Final = b'{"data":{"bookmark_timeline_v2":{"timeline":{"instructions":[{"entries":['
 _LISTING_END: Final = b"]}]}}}}"
 
-_FOLDER: Final = tempfile.TemporaryDirectory(prefix="hostile-")  # one for the process, gone with it
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - only the parent of a folder of our own
+_FOLDER: Final = tempfile.TemporaryDirectory(
+    prefix="hostile-", dir=_MEMORY if _MEMORY.is_dir() else None
+)
+"""One for the process, gone with it; in memory where there is such a place, since opening files on a disk takes most of the time."""
 
 
 class BrokenWord(AssertionError):

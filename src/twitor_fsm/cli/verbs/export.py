@@ -14,7 +14,6 @@ import click
 from ..database import database_of, file_of, opened
 from ..failures import Failure
 from ..options import common, user_id
-from ..spreadsheet import head_row, row_of
 from ..targets import refuse_target
 from ..terminal import emit, json_text, safe_json, say, write_json
 from ..words import count
@@ -87,8 +86,9 @@ async def _export(db: str | None, user_id: str | None, shape: str, file: Path | 
 
 
 async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:
-    begin, between, end, text_of = _SHAPES[shape]
-    number, waiting = 0, [begin()]
+    """Write all in portions. Returns how many there were."""
+    begin, between, end, text_of = _written_as(shape)
+    number, waiting = 0, [begin]
     async for bookmark in bookmarks:
         waiting.append((between if number else "") + text_of(bookmark))
         number += 1
@@ -97,6 +97,17 @@ async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:
             waiting.clear()
     write("".join([*waiting, end]))
     return number
+
+
+def _written_as(shape: str) -> tuple[str, str, str, Callable[["Bookmark"], str]]:
+    """What stands before, between and behind the bookmarks, and what writes one."""
+    if shape == "json":
+        return "[\n", ",\n", "\n]\n", line_of
+    if shape == "jsonl":
+        return "", "", "", lambda bookmark: line_of(bookmark) + "\n"
+    from ..spreadsheet import head_row, row_of
+
+    return head_row(), "", "", row_of
 
 
 def line_of(bookmark: "Bookmark") -> str:
@@ -119,14 +130,6 @@ def line_of(bookmark: "Bookmark") -> str:
     )
     result, raw = _verbatim(bookmark.result), _verbatim(bookmark.raw)
     return f'{head[:-1]}, "result": {result}, "raw": {raw}}}'
-
-
-_SHAPES: Final[dict[str, tuple[Callable[[], str], str, str, Callable[["Bookmark"], str]]]] = {
-    "jsonl": (str, "", "", lambda bookmark: line_of(bookmark) + "\n"),
-    "json": (lambda: "[\n", ",\n", "\n]\n", line_of),
-    "csv": (head_row, "", "", row_of),
-}
-"""What stands before, between and behind the bookmarks, and what writes one."""
 
 
 def _verbatim(text: str | None) -> str:
