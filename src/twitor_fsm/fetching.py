@@ -92,6 +92,11 @@ def _check(page: object) -> None:
             raise ConfigurationError(
                 f"the source's page holds {type(item).__name__} instead of an Item"
             )
+        richness: object = item.richness if isinstance(item, Item) else 0
+        if type(richness) is not int or not 0 <= richness < 2**31:
+            raise ConfigurationError(
+                "an item's richness must be a whole number from 0 to 2147483647; its page was not used"
+            )
         key: object = item.key
         if not isinstance(key, str) or not key:
             raise ConfigurationError("an item's key must be text, and not empty")

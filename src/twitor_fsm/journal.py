@@ -107,6 +107,8 @@ def read_journal(text: str | bytes) -> Journal:
     lines = (text.encode() if isinstance(text, str) else text).splitlines()
     filled = [line for line in lines if line.strip()]
     read = [_read(position, line) for position, line in enumerate(filled, 1)]
+    for position, row in enumerate(read, 1):
+        _check(position, row, read[0].session_id)
     return Journal(
         tuple(_row(line) for line in read),
         read[0].session_id if read else None,
@@ -119,6 +121,14 @@ def _read(position: int, line: bytes) -> _Line:
         return _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise JournalRefused(position, None, f"it is no step of a session ({exc})") from exc
+
+
+def _check(position: int, row: _Line, session_id: str | None) -> None:
+    if row.session_id != session_id:
+        raise JournalRefused(position, row.seq, "it is of another session than the first row")
+    items = row.facts.get("items")
+    if items is not None and (type(items) is not int or not 0 <= items < 2**53):
+        raise JournalRefused(position, row.seq, "its count of items is no number that can be")
 
 
 def _row(line: _Line) -> JournalRow:

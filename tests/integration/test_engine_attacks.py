@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from scripted import ids, stored
 
@@ -23,6 +24,7 @@ from twitor_fsm.errors import (
 from twitor_fsm.events import CheckpointSaved, Event, SessionEnded
 from twitor_fsm.ownership import LIVE_RUNS
 from twitor_fsm.report import CrawlReport, exit_code
+from twitor_fsm.sources.base import Page
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
 from twitor_fsm.testing import ListSource, MemoryStore, VirtualClock
@@ -336,3 +338,19 @@ def test_a_sign_of_life_that_meets_the_sessions_own_end_is_no_loss() -> None:
         False,
         Reason.END_VERIFIED,
     )
+
+
+@pytest.mark.parametrize("richness", ["7", b"x", 2**40, -1, True, 1.5])
+async def test_a_richness_that_is_no_number_outranks_nothing(
+    engine: CrawlEngine, richness: Any
+) -> None:
+    class Odd(ListSource):
+        async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+            page = await super().fetch(user_id, cursor, page_size)
+            odd = tuple(attrs.evolve(item, richness=richness) for item in page.items)
+            return attrs.evolve(page, items=odd)
+
+    report = await engine.crawl(Odd(ids(4)), user_id="me")
+
+    assert (report.category, report.counters.stored) == (ErrorCategory.FATAL, 0)
+    assert "richness must be a whole number" in report.message

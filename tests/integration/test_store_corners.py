@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from faulty_sql import Faults, driver_error
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.ext.asyncio import create_async_engine
 from store_factories import (
     ME,
     Place,
@@ -278,6 +279,12 @@ class TestNames:
         monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(ConfigurationError, match=told):
             SqlStore(url)
+
+    async def test_a_driver_that_takes_parameters_by_name_is_refused_at_once(self) -> None:
+        engine = create_async_engine("sqlite+aiosqlite://", paramstyle="named")
+        with pytest.raises(ConfigurationError, match="does not work with the driver"):
+            SqlStore(engine)
+        await engine.dispose()
 
     @pytest.mark.parametrize(
         ("url", "found"),

@@ -161,6 +161,25 @@ def test_times_that_no_machine_writes_are_refused(change: dict[str, float]) -> N
     assert refused.value.position == 1
 
 
+@pytest.mark.parametrize("items", ["7", -5, {}, 10**400, True])
+def test_a_count_of_items_that_is_none_is_refused(items: object) -> None:
+    first, *_ = write_journal(journal_of(PAUSED)).splitlines()
+    row = json.loads(first)
+
+    with pytest.raises(JournalRefused):
+        read_journal(json.dumps(row | {"facts": row["facts"] | {"items": items}}))
+
+
+def test_rows_of_two_sessions_make_no_journal() -> None:
+    one, two = (
+        write_journal(journal_of(PAUSED), session_id=name).splitlines() for name in ("a", "b")
+    )
+
+    with pytest.raises(JournalRefused, match="another session") as refused:
+        read_journal("\n".join([one[0], *two[1:]]))
+    assert refused.value.position == 2
+
+
 def test_a_category_that_does_not_exist_is_refused() -> None:
     line = write_journal(journal_of(PAUSED)[:1]).replace("NETWORK", "WEATHER")
 

@@ -68,7 +68,7 @@ class SqlStore:
         self._opening = asyncio.Lock()
         self._runner: Runner
         if not isinstance(database, (str, Path, sa.URL)):
-            self._engine = database
+            self._engine = _known_driver(database)
             self._url = database.url
             self._runner = EngineRunner(database, owned=False)
         else:
@@ -79,7 +79,7 @@ class SqlStore:
                 )
                 self._runner = self._thread = ThreadRunner(self._file)
             else:
-                self._engine = _engine_for(self._url)
+                self._engine = _known_driver(_engine_for(self._url))
                 self._runner = EngineRunner(self._engine, owned=True)
         is_sqlite = self._url.get_backend_name() == "sqlite"
         self._migrate = not read_only and (is_sqlite if migrate is None else migrate)
@@ -325,6 +325,16 @@ def _url_of(database: str | Path | sa.URL) -> sa.URL:
     if not text:
         raise ConfigurationError("the database has no name; give a path or a URL")
     return sa.URL.create("sqlite", database=text)
+
+
+def _known_driver(engine: "AsyncEngine") -> "AsyncEngine":
+    """The engine, if its driver takes parameters by their place, as the hot statements are prepared."""
+    if not engine.dialect.positional:
+        raise ConfigurationError(
+            f"the store does not work with the driver {engine.dialect.driver}; nothing was opened. Use asyncpg for "
+            "PostgreSQL (postgresql+asyncpg://user@host/name) or aiosqlite for SQLite"
+        )
+    return engine
 
 
 def _engine_for(url: sa.URL) -> "AsyncEngine":
