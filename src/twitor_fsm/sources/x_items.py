@@ -234,12 +234,19 @@ def _lenient_post(raw: Raw | bytes) -> _Post:
         except (ValueError, RecursionError):
             raise exc from None
         try:
-            return msgspec.convert(found, _Post)
-        except msgspec.ValidationError:
-            core = msgspec.convert(found, _Core)
-            author = core.author_id if isinstance(core.author_id, str) else None
-            created = core.created_at if isinstance(core.created_at, str) else None
-            return _Post(id=core.id, text=core.text, author_id=author, created_at=created)
+            return _converted(found)
+        except UnicodeEncodeError:  # a name with a lone surrogate, which msgspec does not look up
+            raise exc from None
+
+
+def _converted(found: Any) -> _Post:
+    try:
+        return msgspec.convert(found, _Post)
+    except msgspec.ValidationError:
+        core = msgspec.convert(found, _Core)
+        author = core.author_id if isinstance(core.author_id, str) else None
+        created = core.created_at if isinstance(core.created_at, str) else None
+        return _Post(id=core.id, text=core.text, author_id=author, created_at=created)
 
 
 def _no_number(text: str) -> NoReturn:

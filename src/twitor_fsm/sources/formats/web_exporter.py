@@ -112,7 +112,11 @@ def _read(element: bytes) -> _Record:
     except msgspec.ValidationError:
         raise
     except UNREADABLE:
+        pass
+    try:
         return msgspec.convert(read_any(element), _Record)
+    except UnicodeEncodeError:  # a name with a lone surrogate, which msgspec does not look up
+        raise Unreadable("it is no JSON text that can be read") from None
 
 
 def _web_item(record: _Record, element: bytes) -> Item | None:
