@@ -154,12 +154,14 @@ class QueueManager:
         self._max_dead_letters: Final = max_dead_letters
         self._clock: Final = clock if clock is not None else SystemClock()
         self._rng: Final = rng if rng is not None else random.Random()
-        self._persistence: Final = Persistence(self._clock)
         self._open: _Session | None = None
         self._server: Final = (
             EmbeddedServer(folder_beside(self._settings.database_url), self._clock)
             if self._settings.valkey_url == EMBEDDED
             else None
+        )
+        self._persistence: Final = Persistence(
+            self._clock, revive=self._server.revive if self._server is not None else None
         )
 
     # -- opening and closing -----------------------------------------------------------------------
