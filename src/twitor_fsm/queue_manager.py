@@ -154,12 +154,14 @@ class QueueManager:
         self._max_dead_letters: Final = max_dead_letters
         self._clock: Final = clock if clock is not None else SystemClock()
         self._rng: Final = rng if rng is not None else random.Random()
-        self._persistence: Final = Persistence(self._clock)
         self._open: _Session | None = None
         self._server: Final = (
             EmbeddedServer(folder_beside(self._settings.database_url), self._clock)
             if self._settings.valkey_url == EMBEDDED
             else None
+        )
+        self._persistence: Final = Persistence(
+            self._clock, revive=self._server.revive if self._server is not None else None
         )
 
     # -- opening and closing -----------------------------------------------------------------------
@@ -199,7 +201,7 @@ class QueueManager:
         claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)
         holding = Holding(queue, self._clock, lease_s=self._lease_s)
         bell = (
-            Bell(queue, self._clock, give_back=lambda: self._look(claimer))
+            Bell(queue, self._clock, give_back=queue.ring_again)
             if self._settings.valkey_max_connections > 1
             else None
         )
@@ -216,15 +218,12 @@ class QueueManager:
         )
         return _Session(connection, queue, claimer, holding, bell, desk)
 
-    async def _look(self, claimer: Claimer) -> None:
-        """Claim nothing: that rings again if there is something to take."""
-        await claimer.claim(0, may_take_suspect=False, until=self._clock.monotonic())
-
     def disconnect(self) -> Coroutine[Any, Any, None]:
         """Close everything; may be called twice.
 
         With `ack="auto"`, what the calling asyncio task took is acknowledged, unless an exception is passing through:
-        then it is given back at once, and after an exception (not after a cancellation) the try counts.
+        then it is given back at once, and after an exception (not after a cancellation) the try counts. What a dequeue
+        in an asyncio task of its own (`create_task`) took last is given back, too: it may never have been seen.
         """
         return self._disconnect(current_task(), sys.exc_info()[1])
 
@@ -366,7 +365,8 @@ class QueueManager:
 
         With `ack="auto"` this also acknowledges what the calling asyncio task took before, if it was neither completed
         nor retried: one loop that takes, works and takes again needs nothing else. It is wrong where the work is handed
-        to another asyncio task: use `ack="manual"` and `complete`, or `consume`.
+        to another asyncio task, and where a dequeue runs in an asyncio task of its own (`create_task`) whose result may
+        be dropped: use `ack="manual"` and `complete`, or `consume`.
 
         A task is leased: while the calling asyncio task lives its lease is renewed, for 15 minutes at most. If the
         process dies, the task is handed out again when the lease ends.

@@ -15,6 +15,7 @@ from valkey_server import until
 from twitor_fsm.config import Settings
 from twitor_fsm.errors import ConfigurationError, QueueUnavailable
 from twitor_fsm.queue_manager import QueueManager
+from twitor_fsm.valkey.keeper import deaths_in_a_row
 
 USER: Final = """
 import asyncio, sys
@@ -55,6 +56,11 @@ class Servers:
 
     def are(self, count: int) -> bool:
         return len(self.pids()) == count
+
+
+def parent_of(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("PPid:"))
 
 
 @pytest.fixture
@@ -117,6 +123,24 @@ async def test_a_server_that_dies_is_started_again(tmp_path: Path, servers: Serv
         task = await queue.dequeue(timeout=10)
         assert task is not None
     await until(lambda: servers.are(0))
+
+
+async def test_a_keeper_that_is_killed_is_started_again(tmp_path: Path, servers: Servers) -> None:
+    async with QueueManager(settings=settings(tmp_path)) as queue:
+        await queue.enqueue("x", {"n": 1})
+        (pid,) = servers.pids()
+        os.kill(parent_of(pid), signal.SIGKILL)
+        await until(lambda: servers.are(0))
+        first = await queue.dequeue(timeout=10)
+        assert first is not None
+        assert first.payload == {"n": 1}, "kept in the append-only file"
+        assert servers.are(1)
+    await until(lambda: servers.are(0))
+
+
+def test_only_deaths_in_a_row_count() -> None:
+    assert deaths_in_a_row(3, lived_s=59.9) == 4
+    assert deaths_in_a_row(3, lived_s=60.0) == 1
 
 
 async def test_a_long_folder_name_is_no_obstacle(tmp_path: Path) -> None:

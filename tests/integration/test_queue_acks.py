@@ -8,7 +8,8 @@ import pytest
 from valkey_server import QueueNames, until
 
 from twitor_fsm.config import Settings
-from twitor_fsm.queue_manager import QueueManager, QueueTask
+from twitor_fsm.queue_manager import DeadReason, QueueManager, QueueTask
+from twitor_fsm.valkey.task_queue import Lease, Retried
 
 SOON = Settings(initial_backoff=0.01)
 
@@ -146,6 +147,32 @@ async def test_wait_for_that_runs_out_loses_no_task(names: QueueNames) -> None:
         assert sorted(found) == list(range(30))
 
 
+async def test_a_dequeue_that_nobody_looked_at_is_given_back_on_leaving(
+    names: QueueNames, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with manager(names, lease_s=60) as queue:
+        await queue.enqueue("x", {})
+        taking = asyncio.create_task(queue.dequeue())
+        await until(taking.done)  # it came just before whoever waited was told to stop
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+    async with manager(names, lease_s=60) as queue:
+        task = await queue.dequeue(timeout=0)
+        assert task is not None, "at once, not when its lease ends"
+        assert task.retry_count == 0, "no try was used"
+    assert "given back" in caplog.text
+    assert names.left() == set()
+
+
+async def test_wait_for_around_the_last_dequeue_is_acknowledged_on_leaving(
+    names: QueueNames,
+) -> None:
+    async with manager(names, lease_s=60) as queue:
+        await queue.enqueue("x", {})
+        assert await asyncio.wait_for(queue.dequeue(), 10)
+    assert names.left() == set()
+
+
 # -- work handed to others ------------------------------------------------------------------------
 
 
@@ -232,6 +259,50 @@ async def test_manual_acknowledges_nothing_by_itself(names: QueueNames) -> None:
     async with manager(names) as queue:
         assert await in_flight(queue) == 2
         names.may_be_left |= names.left()
+
+
+async def test_a_late_retry_puts_a_task_back_beside_an_older_dead_letter_of_its_id(
+    names: QueueNames,
+) -> None:
+    async with manager(names, lease_s=60) as queue:
+        await queue.enqueue("x", {"n": 1}, task_id="same")
+        first = await queue.dequeue(timeout=0)
+        assert first is not None
+        await queue.reject(first)
+        await queue.enqueue("x", {"n": 2}, task_id="same")
+        await queue.enqueue("x", {"n": 3}, task_id="other")
+        second = await queue.dequeue(timeout=0)
+        other = await queue.dequeue(timeout=0)  # acknowledges the second
+        assert second is not None
+        assert other is not None
+        assert await queue.retry_task(second)
+        assert await queue.complete(other)
+        again = await queue.dequeue(timeout=5)
+        assert again is not None
+        assert (again.task_id, again.payload, again.retry_count) == ("same", {"n": 2}, 1)
+        assert await queue.complete(again)
+        assert await queue.dead_letters.purge() == 1
+
+
+async def test_a_late_reject_that_is_repeated_buries_once(names: QueueNames) -> None:
+    async with manager(names, lease_s=60) as queue:
+        await queue.enqueue_many([("x", {"n": n}) for n in range(2)])
+        first, second = [await queue.dequeue(timeout=0) for _ in range(2)]
+        assert first is not None
+        assert second is not None
+        scripts = queue._now_open.queue
+        for _ in range(2):  # the first answer was lost
+            answer = await scripts.retry(
+                Lease(first.task_id, first.lease_token),
+                delay_s=0,
+                error="",
+                final=DeadReason.REJECTED,
+                restore=first,
+            )
+            assert answer is Retried.DEAD
+        assert await in_flight(queue) == 1
+        assert await queue.complete(second)
+        assert await queue.dead_letters.purge() == 1
 
 
 # -- two connections ------------------------------------------------------------------------------

@@ -121,6 +121,10 @@ async def _is_empty(queue: QueueManager) -> bool:
     return (health["queue_size"], health["in_flight"], health["delayed"]) == (0, 0, 0)
 
 
+async def _in_flight(queue: QueueManager) -> int | None:
+    return (await queue.health_check())["in_flight"]
+
+
 async def _dead(names: QueueNames) -> int:
     with names.server.client() as client:
         count: Any = client.zcard(names.key("dead"))
@@ -387,6 +391,48 @@ async def test_a_claim_whose_answer_is_lost_gives_the_same_task_again(
         second = await queue.dequeue(timeout=5)
         assert second is not None
         assert (second.task_id, second.retry_count) == ("two", 0)
+
+
+async def test_a_ring_that_nobody_heard_takes_nothing(names: QueueNames, line: Line) -> None:
+    async with QueueManager(line.url, names.name, settings=SOON, lease_s=60) as queue:
+        assert await queue.dequeue(timeout=0) is None  # the server knows the script now
+        await queue.enqueue("x", {})
+        line.to_lose = 1
+        assert await queue.dequeue(timeout=0) is None, "the answer is lost and time is up"
+        assert await _in_flight(queue) == 1
+        assert queue._now_open.bell is not None
+        await queue._now_open.bell._ring_unheard()
+        task = await queue.dequeue(timeout=0)
+        assert task is not None, "the claim is repeated by one that wants its task"
+        assert task.retry_count == 0
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["held", "done"])
+async def test_completing_what_another_has_taken_is_false_however_often_it_was_tried(
+    names: QueueNames, tmp_path: Path, caplog: pytest.LogCaptureFixture, is_done: bool
+) -> None:
+    way = tmp_path / "way"
+    way.symlink_to(names.server.socket)
+    async with (
+        QueueManager(f"unix://{way}", names.name, ack="manual", lease_s=60) as slow,
+        manager(names, ack="manual", lease_s=60) as other,
+    ):
+        await slow.enqueue("x", {})
+        task = await slow.dequeue(timeout=0)
+        assert task is not None
+        way.unlink()
+        await slow._now_open.connection.close()
+        completing = asyncio.create_task(slow.complete(task))
+        await until(lambda: "nothing was changed" in caplog.text)  # a try failed, and did nothing
+        with names.server.client() as client:  # its lease ends
+            client.zadd(names.key("leased"), {task.task_id: 0})
+        again = await other.dequeue(timeout=0)
+        assert again is not None
+        if is_done:
+            assert await other.complete(again) is True
+        way.symlink_to(names.server.socket)
+        assert await completing is False
+        assert await other.complete(again) is not is_done
 
 
 async def test_settling_whose_answer_is_lost_is_done_once(names: QueueNames, line: Line) -> None:

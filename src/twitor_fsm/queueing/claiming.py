@@ -5,7 +5,7 @@ A claim that is cancelled, or whose answer was lost, loses nothing: its tasks ar
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -13,7 +13,7 @@ from uuid_utils import uuid4
 
 from ..clock import Clock
 from ..errors import QueueError, TaskLeaseLost
-from ..valkey.task_queue import Claim, Claimed, Lease, TaskQueue
+from ..valkey.task_queue import Claim, Claimed, Completed, Lease, TaskQueue
 from .persistence import Persistence
 from .records import DeadReason, QueueTask
 
@@ -142,10 +142,10 @@ class Claimer:
                 raise
             self._note_lost(done, answers)
 
-    def _complete(self, done: tuple[Lease, ...], tries: int) -> Awaitable[list[bool]]:
+    async def _complete(self, done: tuple[Lease, ...], tries: int) -> list[bool]:
         if tries:
             self._maybe_done.update(done)
-        return self._queue.complete(done)
+        return [answer is Completed.DONE for answer in await self._queue.complete(done)]
 
     async def close(self) -> None:
         """Wait until cancelled claims are given back."""

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from ..clock import Clock
 from ..errors import QueueUnavailable, TaskLeaseLost
-from ..valkey.task_queue import Lease, Retried, TaskQueue
+from ..valkey.task_queue import Completed, Lease, Retried, TaskQueue
 from .bell import Bell
 from .claiming import Claimer
 from .consumer import LOOK_S
 from .holding import RENEW_AT_MOST_S, Holding
 from .persistence import PATIENCE_S, Persistence
 from .records import DeadReason, QueueTask
-from .takers import Takers, current_task
+from .takers import Takers, current_task, is_received_by
 
 __all__ = ["FULL_LOOK_S", "Desk", "Owner"]
 
@@ -81,19 +81,30 @@ class Desk:
         self._restorable: Final[dict[Lease, None]] = {}
 
     async def settle_all(self, caller: Owner, passing: BaseException | None) -> None:
-        """The caller leaves: acknowledge what it took, or give it back if an exception is passing through."""
+        """The caller leaves: acknowledge what it took, or give it back if an exception is passing through.
+
+        What it perhaps never got is given back, too: better done twice than never.
+        """
         mine = self._holding.of(caller) if self._takers.is_implicit else []
         until = self._clock.monotonic() + PATIENCE_S
+        back: list[Lease] = []
         for held in mine:
             self._holding.drop(held.task)
-            if passing is None:
+            if passing is None and held.is_received:
                 self._acknowledge(held.task)
+                continue
+            back.append(held.lease)
+            if passing is None:
+                _LOG.warning(
+                    "task %s is given back: an asyncio task of its own took it, so whether it was seen, and done, is "
+                    "not known; call complete(task) when it is done",
+                    held.task.task_id,
+                )
         await self._claimer.flush(until=until)
-        if passing is not None and mine:
-            leases = [held.lease for held in mine]
+        if back:
             counts = isinstance(passing, Exception)
             await self._persistence.persist(
-                lambda _: self._queue.release(leases, counts=counts), until=until
+                lambda _: self._queue.release(back, counts=counts), until=until
             )
 
     async def dequeue(self, timeout: float | None, caller: Owner) -> QueueTask | None:
@@ -122,6 +133,7 @@ class Desk:
                     owner=caller,
                     is_suspect=task.task_id in claimed.suspects,
                     limit_s=RENEW_AT_MOST_S,
+                    is_received=is_received_by(caller),
                 )
                 return task
             left = until - self._clock.monotonic()
@@ -149,26 +161,29 @@ class Desk:
         """As `QueueManager.complete`, for this caller."""
         until = self._settled(task, caller)
         lease = Lease(task.task_id, task.lease_token)
-        tries = 0
+        is_unknown = False
 
-        async def once(failed: int) -> list[bool]:
-            nonlocal tries
-            tries = failed
-            return await self._queue.complete([lease])
+        async def once(_: int) -> list[Completed]:
+            nonlocal is_unknown
+            try:
+                return await self._queue.complete([lease])
+            except QueueUnavailable as error:
+                is_unknown |= error.is_outcome_unknown
+                raise
 
         try:
-            (was_ours,) = await self._persistence.persist(once, until=until)
+            (answer,) = await self._persistence.persist(once, until=until)
         except QueueUnavailable as error:
             _LOG.warning(
                 "task %s is done but not acknowledged, it comes again: %s", task.task_id, error
             )
             return False
-        if was_ours or tries:  # gone: by the try whose answer was lost
+        if answer is Completed.DONE or lease in self._restorable:
             return True
-        if lease not in self._restorable:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id))
-            return False
-        return True
+        if answer is Completed.GONE and is_unknown:  # by the try whose answer was lost
+            return True
+        _LOG.warning("%s", TaskLeaseLost(task.task_id))
+        return False
 
     async def retry(
         self,

@@ -44,6 +44,7 @@ class Held:
         is_suspect: Whether it may have killed its worker.
         on_lost: Called when the lease turns out to be lost.
         expires: When the lease ends if nothing renews it, monotonic seconds as this process knows.
+        is_received: Whether the owner is known to have got it.
     """
 
     task: QueueTask
@@ -52,6 +53,7 @@ class Held:
     is_suspect: bool
     on_lost: Callable[[], object] | None
     expires: float
+    is_received: bool
 
     @property
     def lease(self) -> Lease:
@@ -82,6 +84,7 @@ class Holding:
         is_suspect: bool,
         limit_s: float = math.inf,
         on_lost: Callable[[], object] | None = None,
+        is_received: bool = True,
     ) -> None:
         """Hold a task that was just taken, perhaps from ourselves: then the earlier hold is lost."""
         now = self._clock.monotonic()
@@ -89,7 +92,7 @@ class Holding:
         if earlier is not None:
             _tell_lost(earlier)
         self._held[task.task_id] = Held(
-            task, owner, now + limit_s, is_suspect, on_lost, now + self._lease_s
+            task, owner, now + limit_s, is_suspect, on_lost, now + self._lease_s, is_received
         )
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.create_task(self._renew())

@@ -27,8 +27,10 @@ T = TypeVar("T")
 class Persistence:
     """Repeats what may be repeated."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, revive: Callable[[], None] | None = None) -> None:
+        """Prepare. `revive` is called after each try without an answer: it may start the server, and does not wait."""
         self._clock: Final = clock
+        self._revive: Final = revive
         self._is_out = False
 
     async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: float) -> T:
@@ -47,6 +49,8 @@ class Persistence:
                 answer = await attempt(tries)
             except QueueUnavailable as error:
                 self._note_outage(error)
+                if self._revive is not None:
+                    self._revive()
                 pause = min(FIRST_PAUSE_S * 2.0 ** min(tries, 10), LONGEST_PAUSE_S)
                 if self._clock.monotonic() + pause >= until:
                     raise

@@ -11,7 +11,7 @@ import logging
 import weakref
 from typing import Any, Final
 
-__all__ = ["Takers", "current_task"]
+__all__ = ["Takers", "current_task", "is_received_by"]
 
 _LOG: Final = logging.getLogger("twitor_fsm.queue")
 
@@ -22,6 +22,23 @@ def current_task() -> "asyncio.Task[Any] | None":
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def is_received_by(caller: "asyncio.Task[Any] | None") -> bool:
+    """Whether what the running asyncio task returns certainly reaches the caller.
+
+    It does if they are the same, and if the caller is in `wait_for`, which on Python 3.11 runs what it waits for in an
+    asyncio task of its own. The result of any other asyncio task may be dropped unseen.
+    """
+    running = current_task()
+    if running is caller:
+        return True
+    step: Any = caller.get_coro() if caller is not None else None
+    while step is not None:
+        if getattr(step, "cr_code", None) is asyncio.wait_for.__code__:
+            return bool(step.cr_frame.f_locals.get("fut") is running)
+        step = getattr(step, "cr_await", None)
+    return False
 
 
 class Takers:

@@ -8,6 +8,7 @@ Must not know: queues.
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def folder_beside(database_url: str) -> Path:
     return file.with_name(f"{file.name}-valkey")
 
 
+_LOG: Final = logging.getLogger("twitor_fsm.queue")
+
+
 class EmbeddedServer:
     """One process's share of the server of a folder."""
 
@@ -64,6 +68,7 @@ class EmbeddedServer:
         self._folder: Final = folder
         self._clock: Final = clock
         self._users: TextIOWrapper | None = None
+        self._reviving: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -96,8 +101,22 @@ class EmbeddedServer:
             raise
         self._users = users
 
+    def revive(self) -> None:
+        """It did not answer: see to it in the background that it runs, as long as we use it."""
+        if self._users is not None and (self._reviving is None or self._reviving.done()):
+            self._reviving = asyncio.create_task(self._revive())
+
+    async def _revive(self) -> None:
+        try:
+            await self._start_if_needed(self._command())
+        except (QueueUnavailable, OSError) as error:
+            _LOG.debug("the embedded Valkey was not started again: %s", error)
+
     def release(self) -> None:
         """Use it no longer; the last user's leaving stops it."""
+        reviving, self._reviving = self._reviving, None
+        if reviving is not None:
+            reviving.cancel()
         users, self._users = self._users, None
         if users is not None:
             users.close()
@@ -116,16 +135,18 @@ class EmbeddedServer:
                     start_new_session=True,
                 )
             ends = self._clock.monotonic() + STARTS_WITHIN_S
-            while not await self._answers():
-                if keeper.poll() is not None or self._clock.monotonic() > ends:
-                    raise QueueUnavailable(
-                        f"the embedded Valkey in {self._folder} does not start; its files were left as they are. "
-                        "valkey.log there says why",
-                        is_outcome_unknown=False,
-                    )
-                await self._clock.sleep(LOOK_S)
-            # The keeper outlives us on purpose; a finished child of ours would only be a zombie until we end.
-            keeper.returncode = 0
+            try:
+                while not await self._answers():
+                    if keeper.poll() is not None or self._clock.monotonic() > ends:
+                        raise QueueUnavailable(
+                            f"the embedded Valkey in {self._folder} does not start; its files were left as they are. "
+                            "valkey.log there says why",
+                            is_outcome_unknown=False,
+                        )
+                    await self._clock.sleep(LOOK_S)
+            finally:
+                # The keeper outlives us on purpose; a finished child of ours would only be a zombie until we end.
+                keeper.returncode = 0
 
     async def _answers(self) -> bool:
         connection = Connection(self.url, max_connections=1)

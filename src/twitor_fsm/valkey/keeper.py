@@ -13,12 +13,16 @@ import fcntl
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # Linux: <sys/prctl.h>
 RESTARTS = 5
-"""A server that dies by itself is started again so many times; then something is wrong with its files."""
+"""A server that dies so many times in a row is not started again: something is wrong with its files."""
+
+LIVED_S = 60.0
+"""A server that lived so long was well, seconds: its death begins a new row."""
 
 
 class ServerDied(Exception):
@@ -36,16 +40,24 @@ def on_child(_number: int, _frame: FrameType | None) -> None:
     raise ServerDied
 
 
+def deaths_in_a_row(before: int, *, lived_s: float) -> int:
+    """Deaths to count now that a server died that had lived so long."""
+    return 1 if lived_s >= LIVED_S else before + 1
+
+
 def keep(users_lock: Path, command: list[str]) -> int:
     """Run the server until nobody uses it; returns the exit code."""
     with users_lock.open("r+") as users:
-        for _ in range(RESTARTS):
+        deaths = 0
+        while deaths < RESTARTS:
+            started = time.monotonic()
             signal.signal(signal.SIGCHLD, on_child)
             server = subprocess.Popen(command, preexec_fn=die_with_parent)  # noqa: S603, PLW1509  the wheel's server
             try:
                 fcntl.flock(users, fcntl.LOCK_EX)
             except ServerDied:
                 server.wait()
+                deaths = deaths_in_a_row(deaths, lived_s=time.monotonic() - started)
                 continue
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             server.terminate()

@@ -85,6 +85,14 @@ class Claimed:
     is_paused: bool
 
 
+class Completed(Enum):
+    """What an acknowledgement met: its task, no such task (any more), or one that is another try's."""
+
+    DONE = 1
+    GONE = 0
+    NOT_OURS = -1
+
+
 class Retried(Enum):
     """What became of a task whose try failed."""
 
@@ -180,9 +188,14 @@ class TaskQueue:
         ]
         return _claimed(await self._run("claim", *arguments))
 
-    async def complete(self, leases: Sequence[Lease]) -> list[bool]:
-        """Acknowledge; for each whether it was still ours."""
-        return [answer == 1 for answer in await self._run("complete", *_flat(leases))]
+    async def ring_again(self) -> None:
+        """Ring the bell if there is something to take: a claim of nothing, which repeats nobody's."""
+        nothing = Claim(nonce="-", wanted=0, lease_ms=0, may_take_suspect=False)
+        await self.claim(nothing, is_repeated=False)
+
+    async def complete(self, leases: Sequence[Lease]) -> list[Completed]:
+        """Acknowledge; for each what became of it."""
+        return [Completed(answer) for answer in await self._run("complete", *_flat(leases))]
 
     async def retry(
         self,

@@ -2,7 +2,8 @@
 -- Acknowledges tasks that are done: nothing of them is left.
 -- KEYS    tasks claims leased
 -- ARGV    for each task: id, token
--- Returns for each: 1 it is gone now; 0 the token is not (or no longer) the one of its lease, nothing was changed
+-- Returns for each: 1 it is gone now; 0 there is no such task (any more); -1 it is there, but this token is not (or no
+--         longer) the one of its lease, nothing was changed
 -- Atomic  all of it. Works on a server that is out of memory.
 
 local answers = {}
@@ -14,7 +15,7 @@ for i = 1, #ARGV, 2 do
     redis.call('ZREM', leased, id)
     answers[#answers + 1] = 1
   else
-    answers[#answers + 1] = 0
+    answers[#answers + 1] = -redis.call('HEXISTS', tasks, id)
   end
 end
 return answers

@@ -9,7 +9,14 @@
 
 local id, token, delay, failure = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local record = redis.call('HGET', tasks, id)
-if not record and ARGV[8] ~= '' and redis.call('HEXISTS', dead_records, id) == 0 then
+
+-- Whether an earlier call with this token buried it; a dead letter of this id may also be an older task's.
+local function is_buried()
+  local buried = string.match(redis.call('HGET', dead_notes, id) or '', '^%S+ %d+ (%d+) ')
+  return tonumber(buried) == token
+end
+
+if not record and ARGV[8] ~= '' and not is_buried() then
   record = ARGV[8]
   redis.call('HSET', tasks, id, record)
   redis.call('HSET', claims, id, ARGV[9])
@@ -18,9 +25,7 @@ end
 
 local tries, current, priority, max, _, first, last = words_of(redis.call('HGET', claims, id))
 if not record or current ~= token then
-  local note = redis.call('HGET', dead_notes, id)
-  local buried = note and string.match(note, '^%S+ %d+ (%d+) ')
-  return buried and tonumber(buried) == token and 0 or -1
+  return is_buried() and 0 or -1
 end
 if redis.call('ZREM', leased, id) == 0 then
   return 1 -- done by an earlier call whose answer was lost, or its lease ended
