@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import httpx
-from virtual import START, Unspread, doubled
+from virtual import Unspread, doubled
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.listing import End
@@ -26,6 +26,7 @@ from twitor_fsm.simulator import Fault, FaultKind, FaultPlan, ItemFault, ItemKin
 from twitor_fsm.sources.base import Item, Page
 from twitor_fsm.sources.x_api import XBookmarks
 from twitor_fsm.testing import ListSource, crash_points
+from twitor_fsm.testing.clock import START
 
 COUNT, PAGE = 26, 10
 EVERY = 5

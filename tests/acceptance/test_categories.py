@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual import START, HookedStore, Watched, World, forget, world
+from virtual import HookedStore, Watched, World, forget, world
 
 from twitor_fsm.config import Settings, get_settings
 from twitor_fsm.core.states import State, Trigger
@@ -24,6 +24,7 @@ from twitor_fsm.events import Transition
 from twitor_fsm.report import exit_code
 from twitor_fsm.simulator import EarlyEnd, Fault, FaultKind, FaultPlan, ItemFault, ItemKind
 from twitor_fsm.sources.base import Item
+from twitor_fsm.testing.clock import START
 
 COUNT = 195
 """Pages of 90, 90 and 15, and one more request that verifies the end."""

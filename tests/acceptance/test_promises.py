@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual import START, Watched, World, death, world
+from virtual import Watched, World, death, world
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.states import State
@@ -19,6 +19,7 @@ from twitor_fsm.report import CrawlReport, exit_code
 from twitor_fsm.simulator import EarlyEnd, Fault, FaultKind, FaultPlan
 from twitor_fsm.sources.base import Item
 from twitor_fsm.sources.files import FileBookmarks
+from twitor_fsm.testing.clock import START
 
 MANY = 2995
 PAGES = 34  # of 90: 33 and one of 25

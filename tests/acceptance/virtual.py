@@ -28,9 +28,8 @@ from twitor_fsm.sources.base import Page, Source
 from twitor_fsm.sources.x_api import XBookmarks
 from twitor_fsm.storage.base import Batch, Store
 from twitor_fsm.storage.store import SqlStore
-
-START = 1_790_000_000.0
-"""A whole second, so that dates of the service, which have no fractions, are exact."""
+from twitor_fsm.testing import VirtualClock, assert_conforms
+from twitor_fsm.testing.clock import START
 
 BUSY_S = 0.002
 """How long SQLite itself waits for a lock: real time, so next to nothing."""
@@ -43,30 +42,24 @@ class Unspread(random.Random):
         return 0.0
 
 
-class SharedClock:
-    """Time that passes only by sleeping, and then at once; every sleep is noted."""
+class SharedClock(VirtualClock):
+    """The kit's clock; a test hears of each sleep, and may hold those that begin from now on at a gate of its own."""
 
     def __init__(self) -> None:
-        self.time = START
-        self.sleeps: list[float] = []
+        super().__init__(START)
         self.on_sleep: Callable[[float], None] | None = None
         self.gate: asyncio.Event | None = None
         """When set, sleeps wait for it."""
 
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
     async def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
         if self.on_sleep is not None:
             self.on_sleep(seconds)
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.gate is None:
+            await super().sleep(seconds)
+            return
+        self.sleeps.append(seconds)
+        await self.gate.wait()
         self.time += seconds
-        await asyncio.sleep(0)
 
 
 Hook = Callable[[str, "Batch | None"], None]
@@ -215,17 +208,7 @@ class World:
 
 async def replay(engine: CrawlEngine, session_id: str) -> SessionValue:
     """Take the journal's events through the machine again: each must lead where it led."""
-    value = SessionValue()
-    for row in await engine.journal(session_id):
-        assert row.source == value.state
-        step = machine_for().step(value, row.trigger, row.to_facts())
-        assert (step.session.state, step.session.tries, step.session.seq) == (
-            row.target,
-            row.tries,
-            row.seq,
-        )
-        value = step.session
-    return value
+    return assert_conforms(await engine.journal(session_id))
 
 
 @asynccontextmanager
