@@ -442,11 +442,15 @@ class CrawlEngine:
 
         Returns:
             The new session's id; None if there was one.
+
+        Raises:
+            ConfigurationError: No crawl could be started with this user id or name of a source; nothing was made.
         """
+        source = _NoSource(source_name)
+        _check(source, user_id)
         for record in await self.sessions(user_id=user_id):
             if record.crawl.source == source_name and record.ended_at is None:
                 return None
-        source = _NoSource(source_name)
         try:
             claim = await self.store.claim(
                 CrawlKey(user_id, source_name),

@@ -298,6 +298,24 @@ class QueueManager:
         await self._enqueue([task])
         return task.task_id
 
+    def check(
+        self,
+        task_type: str,
+        payload: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        delay: float = 0.0,
+        task_id: str | None = None,
+        max_retries: int | None = None,
+    ) -> None:
+        """See whether `enqueue` would take a task, without the server: for what is to be done before it, elsewhere.
+
+        Raises:
+            TaskRefused: The task cannot be written as it is.
+        """
+        body = body_of(task_type, payload, limit=self._max_payload_bytes)
+        self._new(body, task_id, priority=priority, delay=delay, max_retries=max_retries)
+
     async def enqueue_many(
         self,
         tasks: Iterable[tuple[str, Mapping[str, Any]]],

@@ -6,16 +6,26 @@ Must not know: scripts, keys, how a session runs.
 """
 
 import asyncio
+import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
 
-from .core.records import SessionRecord
+from .core.records import CrawlKey, SessionRecord
+from .core.states import State
 from .core.taxonomy import ErrorCategory, Reason
 from .engine import CrawlEngine
-from .errors import CrawlOwned, QueueError, SessionNotFound, StoreError, TwitorError
+from .errors import (
+    CrawlOwned,
+    QueueError,
+    SessionNotFound,
+    StoreError,
+    TaskRefused,
+    TwitorError,
+)
 from .ownership import is_gone
 from .queue_manager import LEASE_LOST, Postpone, QueueManager, QueueTask, Reject
 from .report import CrawlReport
@@ -33,15 +43,16 @@ PROCESS_BOOKMARK: Final = "process_bookmark"
 SWEEP_S: Final = 30.0
 """How often a worker looks for sessions that the queue does not know, seconds."""
 
-SWEEP_LIMIT: Final = 100_000
-
 _DRAINING: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.DISK_FULL, Reason.STORE_FULL})
 """What the other sessions of this process would meet next."""
 
 _DONE: Final = frozenset({Reason.STOPPED_BY_USER, Reason.MAX_ITEMS})
+"""Ends that somebody wanted."""
 
-_INTERRUPTED: Final = frozenset({Reason.SIGNAL, Reason.TASK_CANCELLED})
-"""Ends of a session that end no crawl: its worker stopped, or lost the task."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What stands in a task's id as it is: no colon, and short enough (two of them and "crawl" fit the 200 characters)."""
+
+_DIGEST: Final = "sha256"
 
 _LOG: Final = logging.getLogger("twitor_fsm.worker")
 
@@ -75,18 +86,32 @@ async def enqueue_crawl(
         priority: Higher is crawled first.
 
     Returns:
-        The task's id.
+        The task's id: `crawl:x:42`, or `crawl:sha256:` and a digest where a name is unusual.
+
+    Raises:
+        ConfigurationError: No crawl could be started with this user id or source (with `engine` only); nothing was
+            changed.
+        TaskRefused: JSON cannot hold the user's id (a lone surrogate), or a number is out of its range; neither the
+            database nor the queue was changed.
     """
+    payload = {"user_id": user_id, "source": source}
+    if session_id is not None:
+        payload["session_id"] = session_id
+    task_id = _task_id(CrawlKey(user_id, source))
     if engine is not None:
+        queue.check(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
         await engine.reserve(user_id, source)
-    return await queue.enqueue(
-        CRAWL,
-        {"user_id": user_id, "source": source}
-        | ({"session_id": session_id} if session_id is not None else {}),
-        task_id=f"{CRAWL}:{source}:{user_id}",
-        delay=delay,
-        priority=priority,
-    )
+    return await queue.enqueue(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
+
+
+def _task_id(crawl: CrawlKey) -> str:
+    """Readable where user and source are plain, else a digest: always a valid id, and each crawl's own."""
+    user_id, source = crawl.user_id, crawl.source
+    if _PLAIN.fullmatch(source) and _PLAIN.fullmatch(user_id) and source != _DIGEST:
+        return f"{CRAWL}:{source}:{user_id}"
+    # The length tells where the source ends; surrogates have an encoding of their own.
+    text = f"{len(source)}:{source}{user_id}".encode("utf-8", "surrogatepass")
+    return f"{CRAWL}:{_DIGEST}:{hashlib.sha256(text).hexdigest()}"
 
 
 @attrs.frozen
@@ -227,19 +252,24 @@ class Worker:
         await self._settle(report)
 
     async def _is_over(self, session_id: object) -> bool:
-        """Whether the session that a sweep found idle has come to its end since."""
+        """Whether the session that a sweep found idle has come, since, to an end that is the crawl's too."""
         if not isinstance(session_id, str):
             return False
         try:
             record = await self._engine.status(session_id)
         except SessionNotFound:
             return True
-        return record.ended_at is not None and record.value.reason not in _INTERRUPTED
+        value = record.value
+        return record.ended_at is not None and _is_done(value.state, value.category, value.reason)
 
     async def _settle(self, report: CrawlReport) -> None:
         """How a session ended decides its task: return it is done, else it comes again, or is a dead letter."""
         reason = report.reason
-        if report.lost or report.completed or reason in _DONE:
+        if report.lost:
+            return
+        if _is_done(report.state, report.category, reason):
+            if report.category is ErrorCategory.AUTH:
+                _LOG.error("crawl of user %s: %s", report.user_id, report.message)
             return
         if report.resume_at is not None:
             raise Postpone(max(0.0, report.resume_at - self._engine.clock.now()))
@@ -251,8 +281,6 @@ class Worker:
             await self._close_gate(report)
             return
         match report.category:
-            case ErrorCategory.AUTH:
-                _LOG.error("crawl of user %s: %s", report.user_id, report.message)
             case ErrorCategory.NETWORK | ErrorCategory.DATABASE:
                 raise CrawlFailed(report.message)
             case ErrorCategory.FATAL:
@@ -281,24 +309,39 @@ class Worker:
             await self._engine.clock.sleep(self._sweep_s)
 
     async def sweep(self) -> int:
-        """Ask for every crawl whose session is not over and has no living owner; returns how many there are."""
+        """Ask for every crawl whose session is not over and has no living owner; returns for how many.
+
+        A crawl that the queue does not take is logged and left out; the others are asked for.
+        """
         now = self._engine.clock.now()
         count = 0
-        for record in await self._engine.sessions(limit=SWEEP_LIMIT):
-            if (
-                record.ended_at is None
-                and _is_idle(record, now)
-                and record.crawl.source == self._source.name
-            ):
-                count += 1
-                await enqueue_crawl(
-                    self._queue,
-                    user_id=record.crawl.user_id,
-                    source=record.crawl.source,
-                    session_id=record.session_id,
-                    delay=max(0.0, (record.value.resume_at or 0.0) - now),
-                )
+        async for record in self._engine.store.unfinished():
+            if record.crawl.source == self._source.name and _is_idle(record, now):
+                count += await self._ask_again(record, now)
         return count
+
+    async def _ask_again(self, record: SessionRecord, now: float) -> bool:
+        try:
+            await enqueue_crawl(
+                self._queue,
+                user_id=record.crawl.user_id,
+                source=record.crawl.source,
+                session_id=record.session_id,
+                delay=max(0.0, (record.value.resume_at or 0.0) - now),
+            )
+        except TaskRefused as error:
+            _LOG.error(
+                "session %s cannot be put back into the queue, it stays as it is: %s",
+                record.session_id,
+                error,
+            )
+            return False
+        return True
+
+
+def _is_done(state: str, category: ErrorCategory | None, reason: str | None) -> bool:
+    """Whether a session that ended so ends its crawl's task too: no other session would come further."""
+    return state == State.COMPLETED or reason in _DONE or category is ErrorCategory.AUTH
 
 
 def _is_idle(record: SessionRecord, now: float) -> bool:

@@ -32,7 +32,7 @@ from store_factories import (
 
 from twitor_fsm.core.taxonomy import Reason
 from twitor_fsm.errors import ConfigurationError, CrawlOwned, LeaseLost, StoreUnavailable
-from twitor_fsm.storage import writer
+from twitor_fsm.storage import reads, writer
 from twitor_fsm.storage.base import NewItem
 from twitor_fsm.storage.driver import Driver
 from twitor_fsm.storage.sqlite import SqliteFile
@@ -475,3 +475,24 @@ async def test_another_process_of_the_same_file_can_take_over(path: Path, store:
 
     with pytest.raises(LeaseLost):
         await store.commit(batch(old))
+
+
+async def test_unfinished_sessions_are_found_by_the_index_that_holds_no_others(
+    path: Path, store: SqlStore
+) -> None:
+    await claim(store)
+    with closing(sqlite3.connect(path)) as connection:
+        engine = sa.create_engine("sqlite://", creator=lambda: connection, poolclass=sa.StaticPool)
+        said: list[str] = []
+
+        @sa.event.listens_for(engine, "before_cursor_execute")
+        def explain(_c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            plan = cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            said.extend(row[3] for row in plan)
+
+        with engine.connect() as asking:
+            found, after = reads.unfinished_after(asking, 0, 10)
+            assert ([s.session_id for s in found], after) == (["s1"], 1)
+        engine.dispose()
+    assert any("twitor_session_one_alive" in line for line in said), said
+    assert not any("TEMP B-TREE" in line for line in said), said

@@ -12,9 +12,11 @@ from valkey_server import QueueNames, until
 
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.errors import AuthenticationFailed, BillingRefused, ConfigurationError, TaskRefused
 from twitor_fsm.queue_manager import DeadReason, QueueManager, QueueTask
 from twitor_fsm.simulator import Simulator
 from twitor_fsm.simulator.faults import Fault, FaultKind, FaultPlan
+from twitor_fsm.sources.base import End, Item, Page
 from twitor_fsm.sources.credentials import CredentialProvider, Secret
 from twitor_fsm.sources.x_api import XBookmarks
 from twitor_fsm.worker import Worker, enqueue_crawl
@@ -286,3 +288,168 @@ async def test_process_bookmark_runs_the_embedders_function(names: QueueNames, d
         }
         await here.queue.dead_letters.purge()
         await until(lambda: names.left() == set())
+
+
+# -- what a sweep puts back ------------------------------------------------------------------------
+
+
+@attrs.define
+class Scripted:
+    """One bookmark for each user; a user's first request fails as told."""
+
+    failure: BaseException | None = None
+    asked: list[str] = attrs.Factory(list)
+    name: str = "x"
+    service: str = "x"
+    endpoint: str = "bookmarks"
+    page_sizes: tuple[int, ...] = ()
+    price_usd: float | None = None
+
+    async def fetch(self, user_id: str, _cursor: str | None, _page_size: int | None) -> Page:
+        self.asked.append(user_id)
+        if self.failure is not None and self.asked.count(user_id) == 1:
+            raise self.failure
+        item = Item(key="1", raw='{"id": "1"}', text="text")
+        return Page(items=(item,), next_cursor=None, end=End.VERIFIED)
+
+    def decode(self, raw: str) -> Item:
+        raise AssertionError(raw)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+@asynccontextmanager
+async def scripted_site(names: QueueNames, db: str, source: Scripted) -> AsyncIterator[Site]:
+    settings = attrs.evolve(SETTINGS, database_url=db, max_retries=0, lease_s=1.0)
+    async with (
+        QueueManager(names.url, names.name, settings=settings, max_retries=2) as queue,
+        CrawlEngine(db, settings=settings) as engine,
+    ):
+        here = Site(engine, queue, Worker(engine, queue, source, sweep_s=0.1))
+        try:
+            yield here
+        finally:
+            await here.stop()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ConnectionResetError("down"), MemoryError(), BillingRefused("402")],
+    ids=["network", "memory", "billing"],
+)
+async def test_a_crawl_that_a_sweep_put_back_outlives_a_failure(
+    names: QueueNames, db: str, failure: BaseException
+) -> None:
+    source = Scripted(failure)
+    async with scripted_site(names, db, source) as here:
+        await here.engine.reserve("me", "x")
+        here.start()
+
+        async def is_complete() -> bool:
+            await here.queue.resume()
+            if here.running is not None and here.running.done():  # it drained: its successor
+                here.worker = Worker(here.engine, here.queue, source, sweep_s=0.1)
+                here.start()
+            return await completed(here.engine) == {"me"}
+
+        await until(is_complete)
+        assert await stored(here.engine, "me") == ["1"]
+        assert len(await here.engine.sessions()) == 2, "the one that failed, and the next"
+        await until(lambda: names.left() == set())
+
+
+@pytest.mark.parametrize(
+    "failure", [None, AuthenticationFailed("revoked")], ids=["completed", "auth"]
+)
+async def test_a_session_that_ended_for_good_is_not_crawled_again(
+    names: QueueNames, db: str, failure: BaseException | None
+) -> None:
+    source = Scripted(failure)
+    async with scripted_site(names, db, source) as here:
+        report = await (await here.engine.start(source, user_id="me")).wait()
+        await enqueue_crawl(here.queue, user_id="me", session_id=report.session_id)
+        assert names.left() != set()
+        here.start()
+        await until(lambda: names.left() == set())
+        assert source.asked == ["me"]
+
+
+@pytest.mark.parametrize("user_id", ["a\nb", "a\x00b", "b" * 200, "a:b", "é"])
+async def test_an_unusual_user_id_is_crawled_as_any_other(
+    names: QueueNames, db: str, user_id: str
+) -> None:
+    async with scripted_site(names, db, Scripted()) as here:
+        await here.engine.reserve(user_id, "x")
+        await here.engine.reserve("lost", "x")
+        here.start()
+        await until(are_complete(here.engine, [user_id, "lost"]))
+        await until(lambda: names.left() == set())
+
+
+async def test_a_crawl_that_no_task_can_name_stops_no_other(
+    names: QueueNames, db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    unspeakable = "\ud800"
+    async with scripted_site(names, db, Scripted()) as here:
+        await here.engine.reserve(unspeakable, "x")
+        for n in range(3):
+            await here.engine.reserve(f"lost{n}", "x")
+        assert await here.worker.sweep() == 3
+        here.start()
+        await until(are_complete(here.engine, ["lost0", "lost1", "lost2"]))
+        await until(lambda: names.left() == set())
+    assert "cannot be written as JSON" in caplog.text
+
+
+async def test_a_refused_task_reserves_nothing(names: QueueNames, db: str) -> None:
+    async with scripted_site(names, db, Scripted()) as here:
+        with pytest.raises(TaskRefused):
+            await enqueue_crawl(here.queue, user_id="\ud800", engine=here.engine)
+        with pytest.raises(TaskRefused):
+            await enqueue_crawl(here.queue, user_id="me", engine=here.engine, delay=-1.0)
+        for user_id in ("", "b" * 201):  # no session could be started for them
+            with pytest.raises(ConfigurationError):
+                await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+        assert await here.engine.sessions() == []
+        assert await here.queue.size() == 0
+
+
+async def test_each_crawl_has_a_task_id_of_its_own(names: QueueNames, db: str) -> None:
+    crawls = [
+        ("file:a", "b:c"),
+        ("file:a:b", "c"),
+        ("x", "😀"),
+        ("x", "a\n"),
+        ("x", "a"),
+        ("x:", "a"),
+        ("", "x:a"),
+    ]
+    async with scripted_site(names, db, Scripted()) as here:
+        ids = [
+            await enqueue_crawl(here.queue, user_id=user_id, source=source)
+            for source, user_id in crawls
+        ]
+        digest = ids[0].rpartition(":")[2]
+        ids.append(await enqueue_crawl(here.queue, user_id=digest, source="sha256"))
+        assert await here.queue.size() == len(set(ids)) == len(crawls) + 1
+        assert ids[4] == "crawl:x:a"
+        assert all(one.startswith("crawl:sha256:") for n, one in enumerate(ids) if n != 4)
+        names.may_be_left |= names.left()
+
+
+async def test_a_sweep_finds_a_wish_that_many_sessions_came_after(
+    names: QueueNames, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twitor_fsm.storage.store._SESSIONS", 2)
+    source = Scripted()
+    async with scripted_site(names, db, source) as here:
+        for n in range(5):
+            await here.engine.reserve(f"lost{n}", "x")
+        for n in range(5):
+            await (await here.engine.start(source, user_id=f"done{n}")).wait()
+        assert await here.worker.sweep() == 5
+        assert {task.payload["user_id"] for task in await here.queue.peek()} == {
+            f"lost{n}" for n in range(5)
+        }
+        names.may_be_left |= names.left()

@@ -247,6 +247,13 @@ class Store(Protocol):
         """Sessions, newest first."""
         ...
 
+    def unfinished(self) -> AsyncIterator[SessionRecord]:
+        """Every session that is not over, read in portions, in no order; the cost does not grow with those that are.
+
+        One that begins or ends meanwhile may be among them or not.
+        """
+        ...
+
     async def journal(self, session_id: str) -> list[JournalRow]:
         """A session's journal in order. Raises `SessionNotFound`."""
         ...

@@ -44,6 +44,7 @@ __all__ = [
     "select_sessions",
     "sessions",
     "skipped",
+    "unfinished_after",
 ]
 
 KEYS_AT_ONCE: Final = 500  # keys in one statement; SQLite takes 32766 parameters, older ones 999
@@ -141,6 +142,19 @@ def sessions(
         found = found.where(t.crawl.c.user_id == user_id)
     rows = connection.execute(found.limit(limit)).mappings()
     return [session_from(dict(row)) for row in rows]
+
+
+def unfinished_after(
+    connection: sa.Connection, after: int, limit: int
+) -> tuple[list[SessionRecord], int]:
+    """The next portion of the sessions that are not over, and the crawl's row id that it ends with.
+
+    A crawl has at most one of them (a unique index, which holds no others, and which is walked here).
+    """
+    c = t.session.c
+    found = select_sessions().where(c.ended_at.is_(None), c.crawl_id > after).order_by(c.crawl_id)
+    rows = connection.execute(found.limit(limit)).mappings().all()
+    return [session_from(dict(row)) for row in rows], rows[-1]["crawl_id"] if rows else after
 
 
 def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SqlStore", "sqlite_file"]
 
 _PORTION: Final = 500  # bookmarks read at a time: about 1 MB, and 5 ms that a writer waits
+_SESSIONS: Final = 500  # unfinished sessions read at a time
 
 
 class SqlStore:
@@ -235,6 +236,16 @@ class SqlStore:
     ) -> list[SessionRecord]:
         """Sessions, newest first."""
         return await self._run.read(reads.sessions, crawl, user_id, limit)
+
+    async def unfinished(self) -> AsyncIterator[SessionRecord]:
+        """Every session that is not over, 500 in memory at a time."""
+        after = 0
+        while True:
+            portion, after = await self._run.read(reads.unfinished_after, after, _SESSIONS)
+            for record in portion:
+                yield record
+            if len(portion) < _SESSIONS:
+                return
 
     async def journal(self, session_id: str) -> list[JournalRow]:
         """A session's journal in order. Raises `SessionNotFound`."""

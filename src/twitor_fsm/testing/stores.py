@@ -251,6 +251,12 @@ class FaultyStore:
             lambda: self.inner.sessions(crawl=crawl, user_id=user_id, limit=limit)
         )
 
+    async def unfinished(self) -> AsyncIterator[SessionRecord]:
+        """As the inner store."""
+        self._faults.check_alive()
+        async for record in self.inner.unfinished():
+            yield record
+
     async def journal(self, session_id: str) -> list[JournalRow]:
         """As the inner store."""
         return await self._ask(lambda: self.inner.journal(session_id))

@@ -182,6 +182,21 @@ class SessionsContract:
         assert await ids(crawl=ANNA) == ["b1"]
         assert await ids(crawl=ARCHIVE) == []
 
+    async def test_unfinished_sessions_are_found_however_many_have_ended(
+        self, place: Place[Any]
+    ) -> None:
+        store = await place.store()
+        assert [s async for s in store.unfinished()] == []
+        await finish(store, await claim(store, "a1"))
+        await claim(store, "b1", crawl=ANNA)
+        await claim(store, "a2", now=NOW + 10)
+        await finish(store, await claim(store, "c1", crawl=ARCHIVE, now=NOW + 20))
+
+        found = [s async for s in store.unfinished()]
+
+        assert {s.session_id: s.crawl for s in found} == {"a2": ME, "b1": ANNA}
+        assert found == [await store.session(s.session_id) for s in found]
+
     async def test_crawls_are_listed(self, place: Place[Any]) -> None:
         store = await place.store()
         for n, key in enumerate((ME, ANNA, ARCHIVE)):
