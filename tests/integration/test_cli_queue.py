@@ -124,6 +124,9 @@ def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server
         client.hset(names.key("tasks"), "crawl:x:42", b"\x80garbage\x1b[31m")
     run("enqueue", "crawl", "--user", "43")
     worker = start_worker()
+    with own_server.client() as client:
+        while not client.exists(names.key("dead")):  # the spoiled task was taken
+            assert worker.poll() is None
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=20)
     assert worker.returncode == 0

@@ -67,7 +67,8 @@ async def _work(db: str | None, api_url: str | None, concurrency: int, stop: Sto
     ):
         worker = Worker(engine, queue, source, concurrency=concurrency)
         stop.react(worker.stop)
+        paused = await queue.is_paused()
         say(f"working: {concurrency} crawls at once; stop with SIGTERM or Ctrl-C")
-        if await queue.is_paused():
+        if paused:
             say("the queue is paused, so nothing is taken until: twitor queue resume")
         await worker.run()
