@@ -333,6 +333,17 @@ async def test_an_id_that_was_rounded_is_not_taken_for_one(tmp_path: Path) -> No
     assert "rounds ids" in found.message
 
 
+async def test_half_a_character_in_a_rows_metadata_is_kept(tmp_path: Path) -> None:
+    record = tools.exporter_record(0, metadata=True)
+    record["metadata"]["legacy"]["lang"] = "half \ud83d"
+    content = tools.exporter_csv([{**record, "metadata": "METADATA"}])
+    metadata = json.dumps(record["metadata"]).replace('"', '""').encode()
+    path = write(tmp_path, content.replace(b"METADATA", metadata))
+    (item,) = await good(path)
+    assert json.loads(item.raw) == record
+    assert FileBookmarks(path).decode(item.raw) == item
+
+
 async def test_a_bad_row_costs_itself(tmp_path: Path) -> None:
     rows = [
         b"id,full_text",
@@ -511,7 +522,7 @@ async def test_bookmarks_in_several_formats_are_one_row_each_the_richest(
     assert all(row.author_id == "7" and row.created_at == tools.UTC_DATE for row in rows)
 
 
-async def test_a_tombstone_says_more_than_an_id_and_less_than_a_text(tmp_path: Path) -> None:
+async def test_neither_an_id_alone_nor_a_tombstone_replaces_anything(tmp_path: Path) -> None:
     gone = json.dumps(tools.answer([tools.entry(0, {})])).encode()
     kinds: list[tuple[str, str | None]] = []
     async with CrawlEngine("sqlite+aiosqlite:///:memory:") as engine:
@@ -526,7 +537,7 @@ async def test_a_tombstone_says_more_than_an_id_and_less_than_a_text(tmp_path: P
             (row, *_) = [row async for row in engine.bookmarks("me")]
             kinds.append((row.kind, row.text))
     text = tools.words(0)
-    assert kinds == [("post", None), ("tombstone", None), ("post", text), ("post", text)]
+    assert kinds == [("post", None), ("post", None), ("post", text), ("post", text)]
 
 
 # -- the documentation ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twitor_fsm.sources.richness import ID_ONLY, LONG_CHARS, TOMBSTONE, richness
+from twitor_fsm.sources.richness import LONG_CHARS, NOTHING, richness
 
 NONE = (None, None, None, None)
 ALL = ("7", "ada", "Ada L", "2024-05-01T12:34:56.000Z")
@@ -11,8 +11,7 @@ ALL = ("7", "ada", "Ada L", "2024-05-01T12:34:56.000Z")
 
 def test_the_scale_rises_with_what_is_known() -> None:
     steps = [
-        ID_ONLY,
-        TOMBSTONE,
+        NOTHING,
         richness("text", NONE),
         richness("text", NONE, others=3),
         richness("text", ("7", None, None, None)),
@@ -22,7 +21,7 @@ def test_the_scale_rises_with_what_is_known() -> None:
         richness("x" * (LONG_CHARS + 1), ALL),
     ]
     assert steps == sorted(set(steps))
-    assert richness(None, NONE) == ID_ONLY
+    assert richness(None, NONE) == NOTHING == 0
 
 
 @given(
@@ -37,4 +36,4 @@ def test_a_lower_digit_never_outweighs_a_higher_one(
     known = sum(column is not None for column in columns)
     assert found // 1000 == is_whole
     assert found // 100 % 10 == known
-    assert TOMBSTONE < found < 2000
+    assert NOTHING < found < 2000

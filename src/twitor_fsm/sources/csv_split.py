@@ -144,13 +144,14 @@ class CsvSplitter:
             value = self.table.record_of(dict(zip(columns, fields, strict=True)))
         else:
             value = fields
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        text = json.dumps(value, ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace")  # half a character becomes JSON's escape
 
 
 def _fields(row: bytes, delimiter: str) -> list[str] | None:
-    """The fields of one row; None if it cannot be taken apart (a field of more than 131,072 characters, say)."""
+    """The fields of one row; None if it is no UTF-8, or a field has more than 131,072 characters."""
     try:
-        rows = list(csv.reader([row.decode("utf-8", "surrogateescape")], delimiter=delimiter))
-    except csv.Error:
+        rows = list(csv.reader([row.decode()], delimiter=delimiter))
+    except (csv.Error, UnicodeDecodeError):
         return None
     return [field for fields in rows for field in fields]

@@ -1,7 +1,7 @@
 """How much a record of a bookmark says: the one scale by which records of different sources are compared.
 
 Of two records of one bookmark the higher one is kept, whole (`storage`), so the scale puts first what a reader would miss
-most. Its digits never outweigh a higher one:
+most; a lower digit never outweighs a higher one:
 
 | digit | what | why |
 | --- | --- | --- |
@@ -9,18 +9,18 @@ most. Its digits never outweigh a higher one:
 | 100 each | author's id, handle, name; date | our columns: a record without one would empty it |
 | 1 each, at most 99 | whatever else is known: counts, links, media, quoted posts, users, polls, places | kept in `raw` |
 
-A post with its text has 1 beside that. A tombstone has 0; a post of which nothing but the id is known has `ID_ONLY`, so
-that even "it was deleted" replaces it. Equal records: the first one stays.
+A post with its text has 1 beside that. Nothing is said by a tombstone, nor by a post of which only the id is known: both have
+0. Of equal records the first one stays.
 Pure. Must not know: formats.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["ID_ONLY", "LONG_CHARS", "TOMBSTONE", "richness"]
+__all__ = ["LONG_CHARS", "NOTHING", "richness"]
 
-TOMBSTONE: Final = 0
-ID_ONLY: Final = -1
+NOTHING: Final = 0
+"""Of a tombstone, and of an id alone."""
 LONG_CHARS: Final = 280
 """A longer text is the whole text of a long post. Source: X, "Counting characters"; a long post's short form is cut there."""
 
@@ -42,5 +42,5 @@ def richness(
     """
     known = _COLUMN * (len(columns) - columns.count(None)) + min(others, _MOST - 1)
     if text is None:
-        return known or ID_ONLY
+        return known
     return 1 + known + (_WHOLE if is_whole or len(text) > LONG_CHARS else 0)

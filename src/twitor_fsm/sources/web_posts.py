@@ -13,7 +13,7 @@ import attrs
 
 from .base import InvalidRaw, Item, ItemKind
 from .loose_json import at, count_at, list_at, text_at
-from .richness import TOMBSTONE, richness
+from .richness import NOTHING, richness
 from .x_items import as_text, invalid, is_id, utc
 
 __all__ = ["item_of", "shown_post", "web_date"]
@@ -68,7 +68,7 @@ def item_of(result: Any, element: bytes, *, listed_as: str | None) -> Item | Inv
     if not is_id(key) or key is None:
         return invalid(element, "it names no post")
     if result is None or at(result, "__typename") in _ABSENT:
-        return Item(key=key, raw=as_text(element), kind=ItemKind.TOMBSTONE, richness=TOMBSTONE)
+        return Item(key=key, raw=as_text(element), kind=ItemKind.TOMBSTONE, richness=NOTHING)
     long = text_at(post, "note_tweet", "note_tweet_results", "result", "text")
     text = long or at(post, "legacy", "full_text")
     if not isinstance(text, str):

@@ -17,7 +17,7 @@ from ..core.taxonomy import Reason
 from ..errors import SourceUnavailable
 from .base import InvalidRaw, Item, ItemKind
 from .json_split import NotJson, split_array, split_object
-from .richness import TOMBSTONE
+from .richness import NOTHING
 from .x_items import UNREADABLE, Included, as_text, decode_post, invalid, is_absent, is_id
 
 __all__ = ["PageBody", "decode_element", "decode_page", "is_page_token"]
@@ -227,5 +227,5 @@ def _tombstones(errors: Iterable[bytes], shown: set[str], referenced: set[str]) 
                 key=post_id,
                 raw=as_text(b'{"errors":[' + raw + b"]}"),
                 kind=ItemKind.TOMBSTONE,
-                richness=TOMBSTONE,
+                richness=NOTHING,
             )
