@@ -41,7 +41,7 @@ TESTS: Final = (
     *(f"tests/unit/test_{name}.py" for name in ("check", "error_handler", "diagrams", "replay")),
     "tests/property/test_proof.py",
 )
-CPU_S: Final = 120
+CPU_S: Final = 60
 """Seconds of CPU; a change that takes more counts as noticed: something never ends."""
 
 SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
@@ -183,6 +183,8 @@ def main(wanted: Sequence[str], workers: int, minutes: float) -> int:
         noticed = try_out(mutant, place)
         copies.put(place)
         tried.append(noticed)
+        if len(tried) % 25 == 0:
+            print(f"{len(tried)} of {len(todo)} changes tried", flush=True)
         if not noticed:
             print(f"not noticed: {mutant.module}.py:{mutant.line}  {mutant.what}", flush=True)
 

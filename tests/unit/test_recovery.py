@@ -176,3 +176,15 @@ def test_jitter_only_ever_waits_longer_and_for_seconds(wait: float, jitter: floa
 @given(reset_at=st.floats(allow_nan=False))
 def test_what_is_believable_lies_between_now_and_a_window_with_slack(reset_at: float) -> None:
     assert NOW <= believable(reset_at, now=NOW) <= NOW + LONGEST_PAUSE_S
+
+
+@pytest.mark.parametrize("tries", [0, 1, 63, 64, 65, 10_000])
+def test_without_a_backoff_nothing_is_waited_for_however_often_it_failed(tries: int) -> None:
+    assert Policy(initial_backoff=0.0).backoff(tries) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tries", "delay"), [(16, 65_536.0), (17, 86_400.0), (63, 86_400.0), (64, 86_400.0)]
+)
+def test_the_ladder_is_cut_off_at_a_day(tries: int, delay: float) -> None:
+    assert Policy(initial_backoff=1.0).backoff(tries) == delay
