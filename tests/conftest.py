@@ -1,6 +1,8 @@
-"""For all tests: Hypothesis' profiles, and the option that switches a planted fault on."""
+"""For all tests: Hypothesis' profiles, the option that switches a planted fault on, and asyncio's own complaints."""
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,29 @@ _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", _UNTIMED)
 settings.register_profile("ci", _UNTIMED, derandomize=True)
 settings.load_profile("default")
+
+
+class _Complaints(logging.Handler):
+    """What asyncio reports when it is too late to raise: errors that nobody reads, tasks that are left."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage())
+
+
+_COMPLAINTS = _Complaints()
+logging.getLogger("asyncio").addHandler(_COMPLAINTS)
+
+
+@pytest.fixture(autouse=True)
+def _asyncio_has_no_complaint() -> Iterator[None]:
+    """A complaint comes when the garbage is collected: it may be an earlier test's."""
+    yield
+    heard, _COMPLAINTS.heard = _COMPLAINTS.heard, []
+    assert not heard, f"asyncio complains, of this test or of one before it: {heard}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

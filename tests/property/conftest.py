@@ -8,6 +8,8 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
+    own = logging.getLogger("twitor_fsm")
+    level = own.level
+    own.setLevel(logging.CRITICAL + 1)
     yield
-    logging.disable(logging.NOTSET)
+    own.setLevel(level)

@@ -1,6 +1,7 @@
 """The suites can fail: each planted fault is caught by the layers that claim it, and by none when there is no fault."""
 
 import asyncio
+import gc
 import inspect
 import re
 import subprocess
@@ -89,6 +90,17 @@ LAYERS: dict[str, Callable[[], None]] = {
     "handler contract": handler_contract,
     "store contract": store_contract,
 }
+
+
+def caught_by(run: Callable[[], None]) -> type[BaseException] | None:
+    """The kind of what `run` finds; none if it finds nothing."""
+    try:
+        run()
+    except (Exception, pytest.fail.Exception) as exc:
+        return type(exc)
+    return None
+
+
 SHELL = [fault for fault in PLANTED.values() if fault.place != "core"]
 CLAIMS = [(fault, layer) for fault in SHELL for layer in fault.caught_by]
 
@@ -106,9 +118,10 @@ def test_a_planted_fault_is_caught(
 ) -> None:
     fault.apply(monkeypatch)
 
-    with pytest.raises((Exception, pytest.fail.Exception), match=r".") as caught:
-        LAYERS[layer]()
-    assert not isinstance(caught.value, TypeError | NameError | AttributeError), caught.value
+    finding = caught_by(LAYERS[layer])
+    assert finding not in {None, TypeError, NameError, AttributeError}
+
+    gc.collect()  # what a failed run leaves behind complains here, not in the middle of another test
 
 
 def test_every_part_of_the_engine_has_its_faults() -> None:
