@@ -38,8 +38,8 @@ nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prov
 	$(BIN)/python -m pytest -n $(WORKERS) tests/property/test_simulation.py --seeds $(SEEDS)
 	$(BIN)/twitor verify --full
 
-mutants: $(STAMP)  ## Change the core one operator at a time; name the changes that no test notices (MODULES=, MINUTES=)
-	$(BIN)/python tests/mutants.py $(MODULES) $(MINUTES)
+mutants: $(STAMP)  ## Change the core one operator at a time; name the changes that no test notices (MODULES=, MINUTES=, WORKERS=)
+	WORKERS=$(WORKERS) $(BIN)/python tests/mutants.py $(MODULES) $(MINUTES)
 
 coverage: $(STAMP)  ## Run the whole suite under coverage and compare with the bars (not part of `make test`: it takes longer)
 	$(BIN)/coverage erase

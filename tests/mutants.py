@@ -26,14 +26,19 @@ import attrs
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = ROOT / "src" / "twitor_fsm" / "core"
 MODULES: Final = (
+    "checkpoint",
     "listing",
     "page",
     "plan",
     "progress",
+    "records",
     "recovery",
+    "rules",
     "spec",
     "spec_checks",
     "states",
+    "taxonomy",
+    "values",
 )
 TESTS: Final = (
     *(f"tests/unit/test_{name}.py" for name in ("plan", "progress", "recovery", "machine")),
@@ -205,4 +210,5 @@ def main(wanted: Sequence[str], workers: int, minutes: float) -> int:
 if __name__ == "__main__":
     named = [name for name in sys.argv[1:] if name in MODULES]
     limits = [float(word) for word in sys.argv[1:] if word not in MODULES]
-    sys.exit(main(named or MODULES, workers=2, minutes=limits[0] if limits else 600.0))
+    workers = int(os.environ.get("WORKERS", "2"))
+    sys.exit(main(named or MODULES, workers, minutes=limits[0] if limits else 600.0))

@@ -371,7 +371,7 @@ json_values = st.recursive(
             max_size=5,
         )
     ),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
@@ -386,7 +386,11 @@ def test_any_json_is_a_page_or_a_bad_page(value: Any) -> None:
         assert len(found.items) >= found.counted or not found.has_data
 
 
-@given(elements=st.lists(json_values | st.builds(dict, id=st.text(max_size=4), text=st.text())))
+@given(
+    elements=st.lists(
+        json_values | st.builds(dict, id=st.text(max_size=4), text=st.text(max_size=8)), max_size=4
+    )
+)
 def test_every_element_is_found_again_by_its_raw(elements: list[Any]) -> None:
     elements = [e for e in elements if not (isinstance(e, dict) and e.keys() & {"data", "errors"})]
     items = page(*elements).items
