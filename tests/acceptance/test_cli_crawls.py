@@ -334,6 +334,20 @@ async def test_a_second_crawl_of_the_same_user_ends_with_75(twitor: Twitor) -> N
         assert (await finish(process)).code == 75
 
 
+async def test_after_an_early_death_the_status_says_what_the_next_crawl_does(
+    twitor: Twitor,
+) -> None:
+    async with Simulator(250, faults=slow()) as sim:
+        process = await twitor.start("crawl", "--api-url", sim.base_url)
+        await said(process, "starting the crawl")
+        process.kill()
+        await process.wait()
+        shown = (await twitor("status")).out
+        assert "interrupted: it was running, and nobody runs it now" in shown
+        assert "(begins at the top)" in shown
+        assert "goes on from the checkpoint" not in shown
+
+
 async def test_a_kill_in_a_pause_is_followed_by_no_request_until_it_is_over(
     twitor: Twitor,
 ) -> None:

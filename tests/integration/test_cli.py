@@ -23,6 +23,7 @@ from twitor_fsm.cli.database import with_db
 from twitor_fsm.cli.terminal import json_text, printable
 from twitor_fsm.cli.words import (
     ago,
+    before_again,
     clock_time,
     count,
     duration,
@@ -30,6 +31,7 @@ from twitor_fsm.cli.words import (
     say_again,
     short_owner,
 )
+from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.errors import ConfigurationError
 from twitor_fsm.simulator import Simulator
 
@@ -410,6 +412,17 @@ def test_export_writes_a_private_file_whole(crawled: Run, tmp_path: Path) -> Non
     assert crawled("export", "-o", "no/such/dir.jsonl").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("b.csv", "csv"), ("b.JSON", "json"), ("b.txt", "jsonl")]
+)
+def test_an_export_is_written_as_its_file_is_called(crawled: Run, name: str, shape: str) -> None:
+    told = json.loads(crawled("export", "-o", name, "--json").stdout)
+    assert told["format"] == shape
+    assert Path(name).read_text("utf-8") == crawled("export", "--format", shape).stdout
+    named = json.loads(crawled("export", "-o", name, "--format", "jsonl", "--json").stdout)
+    assert named["format"] == "jsonl"
+
+
 def test_an_empty_export_is_valid(crawled: Run) -> None:
     assert json.loads(crawled("export", "--format", "json", "--user-id", "nobody").stdout) == []
 
@@ -777,6 +790,13 @@ def test_doctor_knows_the_folder_of_tokens(
     assert token() == "warn"
     (folder / "7").write_text("secret")
     assert token() == "ok"
+
+
+def test_the_advice_is_that_of_the_reason() -> None:
+    assert before_again(ErrorCategory.AUTH, Reason.TOKEN_REFUSED).startswith("get a new token")
+    assert before_again(ErrorCategory.AUTH, Reason.TOKEN_MISSING).startswith("put a user's token")
+    for reason in (Reason.ACCESS_REFUSED, Reason.SCOPE_MISSING, Reason.APP_ONLY_TOKEN):
+        assert before_again(ErrorCategory.AUTH, reason) == "do what the message says, then"
 
 
 def test_words() -> None:

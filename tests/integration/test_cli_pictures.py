@@ -50,6 +50,16 @@ def recorded(name: str) -> str:
 # -- diagram --------------------------------------------------------------------------------------
 
 
+def test_a_file_whose_name_says_another_format_is_not_written(run: Run) -> None:
+    refused = run("diagram", "-o", "machine.pdf")
+    assert refused.exit_code == 2
+    assert ".pdf" in refused.stderr
+    assert not Path("machine.pdf").exists()
+    assert run("diagram", "-o", "machine").exit_code == 0
+    assert Path("machine").read_text("utf-8") == render()
+    assert run("diagram", "-o", "machine.pdf", "--format", "dot").exit_code == 0
+
+
 def test_the_machine_is_drawn_as_the_library_draws_it(run: Run) -> None:
     assert run("diagram").stdout == render()
     assert run("diagram", "--format", "dot").stdout == render(format="dot")
@@ -139,7 +149,7 @@ def test_a_journal_may_come_through_a_pipe(run: Run) -> None:
         (["--journal", recorded("auth"), "--timeline", "--format", "dot"], 2, "not as 'dot'"),
         (["--format", "png", "--json"], 2, "does not fit into JSON"),
         (["-o", "a-folder"], 2, "is a folder; nothing was drawn"),
-        (["-o", "other.db"], 2, "is an SQLite database; nothing was drawn"),
+        (["-o", "other.db", "--format", "dot"], 2, "is an SQLite database; nothing was drawn"),
         (["-o", "no/such/folder.svg"], 2, "cannot be written"),
         (["--machine", "no_such_module:SPEC"], 2, "is no machine"),
         (["--machine", "json:loads"], 2, "not a MachineSpec"),

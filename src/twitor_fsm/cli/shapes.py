@@ -6,6 +6,7 @@ Must not know: terminals, databases.
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from ..core.states import State
 from .database import with_db
 from .words import (
     ago,
@@ -103,10 +104,14 @@ def state_line(record: "SessionRecord", *, now: float) -> str:
         return f"{words}, {ago(record.ended_at, now=now)}"
     if is_running(record):
         return f"{words}; runs now in {short_owner(str(record.owner))}"
-    return f"{words}; nobody runs it now"
+    if value.state == State.PAUSED_RATE_LIMIT:
+        return f"{words}; nobody runs it now"
+    return f"interrupted: it was {words}, and nobody runs it now"
 
 
-def next_step(record: "SessionRecord", db: str | None, *, cleared: bool = False) -> str:
+def next_step(
+    record: "SessionRecord", db: str | None, *, has_checkpoint: bool = True, cleared: bool = False
+) -> str:
     """What a person does about it; `cleared`: bookmarks are stored, and there is no checkpoint any more."""
     value = record.value
     if is_running(record):
@@ -117,7 +122,7 @@ def next_step(record: "SessionRecord", db: str | None, *, cleared: bool = False)
         paid = ", and X bills it again" if record.crawl.source == "x" else ""
         return f"{again}   (walks the whole listing again{paid}; nothing is stored twice)"
     if record.ended_at is None:
-        return f"{again}   (goes on from the checkpoint)"
+        return f"{again}   ({'goes on from the checkpoint' if has_checkpoint else 'begins at the top'})"
     if str(value.state) == "completed":
         is_file = record.crawl.source.startswith("file:")
         on = with_db("twitor export", db)

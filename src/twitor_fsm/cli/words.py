@@ -53,6 +53,7 @@ _COLOURS: Final = {
     "shut_down": "yellow",
 }
 
+_AS_TOLD: Final = "do what the message says, then"
 _NEXT: Final = {
     ErrorCategory.AUTH: "get a new token, put it into X_BEARER_TOKEN, then",
     ErrorCategory.RATE_LIMIT: "when the pause is over",
@@ -61,6 +62,14 @@ _NEXT: Final = {
     ErrorCategory.DATABASE: "see to the database (twitor doctor looks at it), then",
     ErrorCategory.FATAL: "resolve what the message says, then",
 }
+_NEXT_OF_REASON: Final = {
+    Reason.TOKEN_MISSING: "put a user's token into X_BEARER_TOKEN, then",
+    Reason.SCOPE_MISSING: _AS_TOLD,
+    Reason.APP_ONLY_TOKEN: _AS_TOLD,
+    Reason.ACCESS_REFUSED: _AS_TOLD,
+    Reason.TOO_MANY_SKIPS: _NEXT[ErrorCategory.VALIDATION],
+}
+"""Where the advice of the category would mislead."""
 
 
 def state_words(state: str) -> str:
@@ -184,6 +193,6 @@ def say_again(source: str, db: str | None, user_id: str) -> str:
 
 def before_again(category: ErrorCategory | None, reason: str | None) -> str:
     """What a person does before the same command is run again; empty if nothing."""
-    if reason == Reason.TOO_MANY_SKIPS:
-        return _NEXT[ErrorCategory.VALIDATION]
+    if reason in _NEXT_OF_REASON:
+        return _NEXT_OF_REASON[Reason(reason)]
     return _NEXT[category] if category is not None else ""

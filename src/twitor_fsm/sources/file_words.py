@@ -58,7 +58,7 @@ def unknown(path: Path, seen: str) -> UnreadableFile:
         path: The file.
         seen: What it is, and what to do instead where that is known.
     """
-    understood = "; ".join(form.title for form in FORMATS)
+    understood = "; ".join(form.title.partition(":")[0] for form in FORMATS)
     return UnreadableFile(
         f"{shown(path)} is not understood: {seen}. Nothing was stored of it. Understood are: {understood}"
     )

@@ -64,7 +64,7 @@ def command(
     Mermaid and DOT are text. SVG and PNG need the extra: pip install "twitor-fsm[diagram]"
     """
     file = Path(output) if output not in (None, "-") else None
-    shape = shape or _SUFFIXES.get(file.suffix.lower() if file else "") or None
+    shape = shape or _shape_of(file)
     taken = _taken(db, session, journal)
     if timeline and taken is None:
         raise Failure("a timeline is of a session: name one with --session or --journal", 2)
@@ -78,6 +78,19 @@ def command(
         told = {"output": str(file), "format": shape, "bytes": len(content)}
         emit(told) if as_json else say(f"drew {file} ({shape})")
     return 0
+
+
+def _shape_of(file: Path | None) -> str | None:
+    """As the file is called; none if that says nothing."""
+    if file is None or not file.suffix:
+        return None
+    shape = _SUFFIXES.get(file.suffix.lower())
+    if shape is None:
+        raise Failure(
+            f"nothing is drawn as {file.suffix}; call the file {', '.join(sorted(_SUFFIXES))}, or name a --format",
+            2,
+        )
+    return shape
 
 
 def _taken(db: str | None, session: str | None, journal: str | None) -> "Taken | None":

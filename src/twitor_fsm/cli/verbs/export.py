@@ -35,16 +35,14 @@ _PORTION: Final = 200
     "--format",
     "shape",
     type=click.Choice(["jsonl", "json", "csv"]),
-    default="jsonl",
-    show_default=True,
-    help="One object a line, one array, or rows for a spreadsheet.",
+    help="One object a line, one array, or rows for a spreadsheet.  [default: as FILE is called; else jsonl]",
 )
 @user_id("Only this user's bookmarks.")
 @click.option("-o", "--output", metavar="FILE", help="Write a file instead of stdout; - is stdout.")
 def command(
     db: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
-    shape: str,
+    shape: str | None,
     user_id: str | None,
     output: str | None,
 ) -> int:
@@ -59,6 +57,8 @@ def command(
     number of bookmarks are told on stdout as one JSON object.
     """
     to_file = output is not None and output != "-"
+    suffix = Path(str(output)).suffix.lower() if to_file else ""
+    shape = shape or {".csv": "csv", ".json": "json"}.get(suffix, "jsonl")
     if as_json and not to_file:
         if shape == "csv":
             raise Failure(
@@ -70,7 +70,9 @@ def command(
     if as_json:
         emit({"output": output, "format": shape, "bookmarks": number})
     else:
-        say(f"exported {count(number, 'bookmark')}" + (f" to {output}" if to_file else ""))
+        say(
+            f"exported {count(number, 'bookmark')}" + (f" to {output} ({shape})" if to_file else "")
+        )
     return 0
 
 

@@ -102,7 +102,7 @@ def _shape(crawl: Crawl, db: str | None) -> dict[str, Any]:
         "reason": last.value.reason if last else None,
         "running": is_running(last) if last else False,
         "paused_until": last.value.resume_at if last and waits else None,
-        "next": next_step(last, db, cleared=crawl.cleared) if last else None,
+        "next": _next(last, crawl, db) if last else None,
     }
 
 
@@ -125,5 +125,10 @@ def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
         if last.message:
             rows.append(("message", local_times(what_happened(last.message), now=now)))
         rows.append(("session", last.session_id))
-        rows.append(("next", next_step(last, db, cleared=crawl.cleared)))
+        rows.append(("next", _next(last, crawl, db)))
     tell(*table(rows))
+
+
+def _next(last: "SessionRecord", crawl: Crawl, db: str | None) -> str:
+    has_checkpoint = crawl.checkpoint is not None
+    return next_step(last, db, has_checkpoint=has_checkpoint, cleared=crawl.cleared)
