@@ -4,13 +4,11 @@
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from .failures import ERROR_WORDS
+from .outcome import Outcome
 from .stopping import Stop
-from .summary import Line, cost_note, summary
+from .summary import Line, summary
 from .terminal import drop_stdout, emit, say, tell
 from .watching import Watcher
 from .words import local_times, without_advice
@@ -21,50 +19,10 @@ if TYPE_CHECKING:
     from ..sources.base import Source
 
 __all__ = [
-    "Outcome",
     "deliver",
     "other_address",
     "run_session",
 ]
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """A run that is over.
-
-    Attributes:
-        report: What the engine says.
-        user_id_from: How the user id was known.
-        api_url: Where the API was, if not X's own.
-        db: What `--db` was.
-        again: The same command again.
-        is_no_wait: Whether it ends at a pause.
-    """
-
-    report: "CrawlReport"
-    user_id_from: str
-    api_url: str | None
-    db: str | None
-    again: str
-    is_no_wait: bool = False
-
-    @property
-    def exit_code(self) -> int:
-        """The documented exit code."""
-        from ..report import exit_code
-
-        return exit_code(self.report)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        code = self.exit_code
-        return {
-            **self.report.to_dict(),
-            "user_id_from": self.user_id_from,
-            "cost_note": cost_note(self.report.source, self.api_url),
-            "error": None if code == 0 else ERROR_WORDS[code],
-            "exit_code": code,
-        }
 
 
 async def run_session(

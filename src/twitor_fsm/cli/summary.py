@@ -7,37 +7,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from .database import with_db
+from .outcome import Outcome
 from .words import before_again, clock_time, count, duration, parts, state_colour
 
 if TYPE_CHECKING:
     from ..report import CrawlReport
-    from .crawling import Outcome
 
-__all__ = ["PRICE_OTHERWISE_USD", "cost_note", "summary"]
+__all__ = ["PRICE_OTHERWISE_USD", "summary"]
 
 PRICE_OTHERWISE_USD: Final = 0.005
 """Of one post for an app that reads other accounts. Source: X API, pricing, 2026-04-20."""
 
-_COST_X: Final = (
-    "an estimate, items fetched x 0.001 USD: X's price where the bookmarks belong to the owner of "
-    "the developer app (owned reads); otherwise an item is 0.005 USD. X does not say whether "
-    "expansions (authors, media, referenced posts) are billed. The same item again on the same "
-    "UTC day is not charged, as X says without guarantee"
-)
-_COST_ELSEWHERE: Final = "this was not X's own address: the estimate is what X would charge. {note}"
-_COST_FILE: Final = "reading a file costs nothing"
-
 Line = tuple[str, str | None]
 
 
-def cost_note(source: str, api_url: str | None) -> str:
-    """What is known and what is unknown about the price."""
-    if source != "x":
-        return _COST_FILE
-    return _COST_X if api_url is None else _COST_ELSEWHERE.format(note=f"It is {_COST_X}")
-
-
-def summary(outcome: "Outcome", *, now: float, closing: Sequence[str] | None = None) -> list[Line]:
+def summary(outcome: Outcome, *, now: float, closing: Sequence[str] | None = None) -> list[Line]:
     """The lines, each with its colour or None; the first one is the headline.
 
     `closing` stands for the next steps after a completed run.
@@ -109,7 +93,7 @@ def _skipped(report: "CrawlReport") -> list[str]:
     return lines
 
 
-def _cost(outcome: "Outcome") -> list[str]:
+def _cost(outcome: Outcome) -> list[str]:
     report = outcome.report
     if report.source != "x" or not report.cost_usd_estimate or not report.counters.requests:
         return []
@@ -122,7 +106,7 @@ def _cost(outcome: "Outcome") -> list[str]:
     return lines
 
 
-def next_steps(outcome: "Outcome") -> list[str]:
+def next_steps(outcome: Outcome) -> list[str]:
     """What to do now."""
     report, db, again = outcome.report, outcome.db, outcome.again
     if report.completed:

@@ -114,7 +114,8 @@ async def _begun(engine: "CrawlEngine") -> "list[CrawlKey]":
 async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
     stoppable(stop)
     from ...config import get_settings
-    from ..crawling import Outcome, deliver, other_address, run_session
+    from ..crawling import deliver, other_address, run_session
+    from ..outcome import Outcome
     from ..watching import watcher_for
 
     settings = get_settings()

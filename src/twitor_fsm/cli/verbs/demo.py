@@ -56,7 +56,8 @@ async def _demo(db: str, stop: Stop, *, as_json: bool, quiet: bool) -> int:
     stoppable(stop)
     from ...simulator import Simulator
     from ...sources.x_api import XBookmarks
-    from ..crawling import Outcome, deliver, run_session
+    from ..crawling import deliver, run_session
+    from ..outcome import Outcome
     from ..watching import watcher_for
 
     refuse_memory(db)
