@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from twitor_fsm.core.listing import End, Known, Mark, conclude, smaller_size
+from twitor_fsm.core.listing import End, Known, Mark, Verdict, conclude, smaller_size
 from twitor_fsm.core.page import Status
 from twitor_fsm.core.progress import Checkpoint, Progress, Rules, begin
 from twitor_fsm.core.records import Owner
@@ -124,3 +124,46 @@ def test_a_limit_is_believed_to_last_one_window_at_most(until: float, believed: 
 
 def test_an_owner_is_named_for_people() -> None:
     assert str(Owner("host", "boot", 7, "1", "run")) == "process 7 on host"
+
+
+def page_of(
+    mark: Mark, *, items: int, unseen: int, next_cursor: str | None, sizes: tuple[int, ...] = ()
+) -> Verdict:
+    """What a page of known items means."""
+    end = End.MORE if next_cursor is not None else End.UNVERIFIED
+    return conclude(
+        mark, items=items, unseen=unseen, new=0, next_cursor=next_cursor, end=end, sizes=sizes
+    )
+
+
+def test_an_empty_page_behind_the_tail_that_was_met_again_is_an_end() -> None:
+    doubting = Mark(walk=1, under_way=True, cursor="c", page_size=10, tail=10)
+
+    again = page_of(doubting, items=10, unseen=0, next_cursor="d", sizes=(20, 10))
+    last = page_of(again.mark, items=0, unseen=0, next_cursor=None, sizes=(20, 10))
+
+    assert (again.mark.tail, again.mark.cursor, again.ended) == (0, "d", None)
+    assert last.ended is Reason.END_VERIFIED
+
+
+def test_three_pages_without_an_unseen_id_are_a_loop_and_two_are_none() -> None:
+    mark = Mark(walk=1, under_way=True, cursor="a", barren=2)
+    faults, barren = [], []
+    for unseen, cursor in ((1, "b"), (0, "c"), (0, "d"), (0, "e")):
+        verdict = page_of(mark, items=1, unseen=unseen, next_cursor=cursor)
+        mark = verdict.mark
+        faults.append(verdict.fault)
+        barren.append(mark.barren)
+
+    assert barren == [0, 1, 2, 3]
+    assert faults == [None, None, None, Reason.SOURCE_LOOPS]
+
+
+def test_the_position_counts_each_id_that_has_a_place() -> None:
+    page = new(Rules(has_handler=True, checkpoint_every=2)).fetched(
+        ("a", "b", "c"), next_cursor="3", end=End.MORE
+    )
+    progress = page.looked_up({}).handled().handled()
+
+    assert progress.save().mark.position == 2
+    assert progress.committed(progress.save()).handled().save().mark.position == 3
