@@ -2,13 +2,23 @@
 
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
-from twitor_fsm.core.listing import End, Known, Mark, Verdict, conclude, smaller_size
-from twitor_fsm.core.page import Status
-from twitor_fsm.core.progress import Checkpoint, Progress, Rules, begin
+from twitor_fsm.core.listing import (
+    End,
+    Known,
+    Mark,
+    Run,
+    Verdict,
+    conclude,
+    recognise,
+    smaller_size,
+)
+from twitor_fsm.core.page import Status, Tally
+from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
 from twitor_fsm.core.records import Owner
-from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, is_believable
+from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, believable, is_believable
 from twitor_fsm.core.taxonomy import Reason
 
 
@@ -167,3 +177,62 @@ def test_the_position_counts_each_id_that_has_a_place() -> None:
 
     assert progress.save().mark.position == 2
     assert progress.committed(progress.save()).handled().save().mark.position == 3
+
+
+def test_nothing_is_pending_between_pages() -> None:
+    before = new()
+    page = before.fetched(("a", "b"), next_cursor="2", end=End.MORE).looked_up({})
+
+    after = page.committed(page.save())
+
+    assert before.save() == Save(0, 0, before.mark, None, Tally(), None)
+    assert (after.page, after.done, after.saved, after.unsaved) == (None, 0, 0, 0)
+
+
+def test_a_walk_with_a_single_item_has_begun() -> None:
+    assert Mark(walk=1, under_way=True, position=1).has_begun
+    assert not Mark(walk=1, under_way=True).has_begun
+    assert not Mark(walk=1, position=1).has_begun
+
+
+def test_an_item_that_was_skipped_whole_is_left_alone() -> None:
+    fetched = new().fetched(("a", "b", "c"), next_cursor="3", end=End.MORE, invalid=frozenset({2}))
+    skipped = Known(skipped=True)
+    undecoded = attrs.evolve(skipped, undecoded=True)
+
+    page = fetched.looked_up({"a": skipped, "b": undecoded, "c": undecoded}).page
+
+    assert page is not None
+    assert [entry.status for entry in page.entries] == [
+        Status.SKIPPED_BEFORE, Status.NEW, Status.SKIPPED_BEFORE,
+    ]  # fmt: skip
+
+
+def test_a_limit_on_items_counts_those_of_earlier_pages() -> None:
+    first = new(Rules(max_items=4)).fetched(("a", "b", "c"), next_cursor="3", end=End.MORE)
+    stored = first.looked_up({})
+
+    second = stored.committed(stored.save()).fetched(("d", "e"), next_cursor="5", end=End.MORE)
+    limited = second.looked_up({})
+
+    assert limited.page is not None
+    assert (limited.page.limit, limited.done) == (1, 1)
+
+
+@pytest.mark.parametrize(("count", "is_sighted"), [(19, False), (20, True), (21, True)])
+@pytest.mark.parametrize("first", [(), ("new",)], ids=["at the top", "below something new"])
+def test_twenty_ids_in_the_order_of_the_last_listing_are_a_sighting(
+    count: int, is_sighted: bool, first: tuple[str, ...]
+) -> None:
+    known = {str(n): Known(stored=True, walk=1, position=n) for n in range(count)}
+
+    run, sighting = recognise((*first, *known), known, 2, Run())
+
+    assert run == Run(count, (1, count - 1))
+    assert (sighting is not None) is is_sighted
+
+
+def test_a_reset_time_is_believed_within_a_window_and_its_slack() -> None:
+    assert believable(1e9, now=100.0) == 100.0 + WINDOW_S + PAUSE_SLACK_S
+    assert believable(50.0, now=100.0) == 100.0
+    assert believable(150.0, now=100.0) == 150.0
