@@ -94,11 +94,13 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def _not_run(node: ast.AST) -> Iterator[ast.AST]:
-    """What stands in annotations and docstrings changes nothing."""
-    annotations = [getattr(node, "annotation", None), getattr(node, "returns", None)]
-    for annotation in annotations:
-        if annotation is not None:
-            yield from ast.walk(annotation)
+    """What stands in annotations, and what only `repr` shows, changes no decision."""
+    parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    if isinstance(node, ast.keyword) and node.arg == "repr":
+        parts.append(node.value)
+    for part in parts:
+        if part is not None:
+            yield from ast.walk(part)
 
 
 def _can_change(node: ast.AST) -> bool:

@@ -372,3 +372,13 @@ def test_the_log_of_the_library_says_nothing_of_our_steps(caplog: pytest.LogCapt
 def test_a_row_that_is_allowed_nowhere_is_refused() -> None:
     with pytest.raises(SpecError, match=r"row nowhere: .* no source state"):
         DEFAULT_SPEC.extend(rows=[Row("nowhere", (), State.RUNNING)])
+
+
+def test_a_row_behind_one_that_always_wins_is_refused() -> None:
+    always = Row("hold", (State.RUNNING,), State.RUNNING)
+    guarded = Row("hold", (State.RUNNING,), State.RETRYING, guard=Guard.HAS_TRIES)
+
+    DEFAULT_SPEC.extend(rows=[guarded, always])
+    for rows in ([always, guarded], [always, always], [guarded, guarded]):
+        with pytest.raises(SpecError, match="never taken in 'running'"):
+            DEFAULT_SPEC.extend(rows=rows)

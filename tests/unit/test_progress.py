@@ -2,13 +2,23 @@
 
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
-from twitor_fsm.core.listing import End, Known, Mark, conclude, smaller_size
-from twitor_fsm.core.page import Status
-from twitor_fsm.core.progress import Checkpoint, Progress, Rules, begin
+from twitor_fsm.core.listing import (
+    End,
+    Known,
+    Mark,
+    Run,
+    Verdict,
+    conclude,
+    recognise,
+    smaller_size,
+)
+from twitor_fsm.core.page import Status, Tally
+from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
 from twitor_fsm.core.records import Owner
-from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, is_believable
+from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, believable, is_believable
 from twitor_fsm.core.taxonomy import Reason
 
 
@@ -124,3 +134,105 @@ def test_a_limit_is_believed_to_last_one_window_at_most(until: float, believed: 
 
 def test_an_owner_is_named_for_people() -> None:
     assert str(Owner("host", "boot", 7, "1", "run")) == "process 7 on host"
+
+
+def page_of(
+    mark: Mark, *, items: int, unseen: int, next_cursor: str | None, sizes: tuple[int, ...] = ()
+) -> Verdict:
+    """What a page of known items means."""
+    end = End.MORE if next_cursor is not None else End.UNVERIFIED
+    return conclude(
+        mark, items=items, unseen=unseen, new=0, next_cursor=next_cursor, end=end, sizes=sizes
+    )
+
+
+def test_an_empty_page_behind_the_tail_that_was_met_again_is_an_end() -> None:
+    doubting = Mark(walk=1, under_way=True, cursor="c", page_size=10, tail=10)
+
+    again = page_of(doubting, items=10, unseen=0, next_cursor="d", sizes=(20, 10))
+    last = page_of(again.mark, items=0, unseen=0, next_cursor=None, sizes=(20, 10))
+
+    assert (again.mark.tail, again.mark.cursor, again.ended) == (0, "d", None)
+    assert last.ended is Reason.END_VERIFIED
+
+
+def test_three_pages_without_an_unseen_id_are_a_loop_and_two_are_none() -> None:
+    mark = Mark(walk=1, under_way=True, cursor="a", barren=2)
+    faults, barren = [], []
+    for unseen, cursor in ((1, "b"), (0, "c"), (0, "d"), (0, "e")):
+        verdict = page_of(mark, items=1, unseen=unseen, next_cursor=cursor)
+        mark = verdict.mark
+        faults.append(verdict.fault)
+        barren.append(mark.barren)
+
+    assert barren == [0, 1, 2, 3]
+    assert faults == [None, None, None, Reason.SOURCE_LOOPS]
+
+
+def test_the_position_counts_each_id_that_has_a_place() -> None:
+    page = new(Rules(has_handler=True, checkpoint_every=2)).fetched(
+        ("a", "b", "c"), next_cursor="3", end=End.MORE
+    )
+    progress = page.looked_up({}).handled().handled()
+
+    assert progress.save().mark.position == 2
+    assert progress.committed(progress.save()).handled().save().mark.position == 3
+
+
+def test_nothing_is_pending_between_pages() -> None:
+    before = new()
+    page = before.fetched(("a", "b"), next_cursor="2", end=End.MORE).looked_up({})
+
+    after = page.committed(page.save())
+
+    assert before.save() == Save(0, 0, before.mark, None, Tally(), None)
+    assert (after.page, after.done, after.saved, after.unsaved) == (None, 0, 0, 0)
+
+
+def test_a_walk_with_a_single_item_has_begun() -> None:
+    assert Mark(walk=1, under_way=True, position=1).has_begun
+    assert not Mark(walk=1, under_way=True).has_begun
+    assert not Mark(walk=1, position=1).has_begun
+
+
+def test_an_item_that_was_skipped_whole_is_left_alone() -> None:
+    fetched = new().fetched(("a", "b", "c"), next_cursor="3", end=End.MORE, invalid=frozenset({2}))
+    skipped = Known(skipped=True)
+    undecoded = attrs.evolve(skipped, undecoded=True)
+
+    page = fetched.looked_up({"a": skipped, "b": undecoded, "c": undecoded}).page
+
+    assert page is not None
+    assert [entry.status for entry in page.entries] == [
+        Status.SKIPPED_BEFORE, Status.NEW, Status.SKIPPED_BEFORE,
+    ]  # fmt: skip
+
+
+def test_a_limit_on_items_counts_those_of_earlier_pages() -> None:
+    first = new(Rules(max_items=4)).fetched(("a", "b", "c"), next_cursor="3", end=End.MORE)
+    stored = first.looked_up({})
+
+    second = stored.committed(stored.save()).fetched(("d", "e"), next_cursor="5", end=End.MORE)
+    limited = second.looked_up({})
+
+    assert limited.page is not None
+    assert (limited.page.limit, limited.done) == (1, 1)
+
+
+@pytest.mark.parametrize(("count", "is_sighted"), [(19, False), (20, True), (21, True)])
+@pytest.mark.parametrize("first", [(), ("new",)], ids=["at the top", "below something new"])
+def test_twenty_ids_in_the_order_of_the_last_listing_are_a_sighting(
+    count: int, is_sighted: bool, first: tuple[str, ...]
+) -> None:
+    known = {str(n): Known(stored=True, walk=1, position=n) for n in range(count)}
+
+    run, sighting = recognise((*first, *known), known, 2, Run())
+
+    assert run == Run(count, (1, count - 1))
+    assert (sighting is not None) is is_sighted
+
+
+def test_a_reset_time_is_believed_within_a_window_and_its_slack() -> None:
+    assert believable(1e9, now=100.0) == 100.0 + WINDOW_S + PAUSE_SLACK_S
+    assert believable(50.0, now=100.0) == 100.0
+    assert believable(150.0, now=100.0) == 150.0
