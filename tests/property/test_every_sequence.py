@@ -12,8 +12,8 @@ import pytest
 from twitor_fsm.config import Settings
 from twitor_fsm.sources.base import Item
 from twitor_fsm.testing import ListSource, MemoryStore, Mishap, Plan, Trial
+from twitor_fsm.testing.listings import read_listing
 from twitor_fsm.testing.mishaps import CATEGORIES
-from twitor_fsm.testing.trial import read_listing
 
 SYMBOLS = (Mishap.OK, *CATEGORIES)
 LENGTH = {"handles": 4, "fetches": 3}

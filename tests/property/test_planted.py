@@ -13,12 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, find, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from planted import PLANTED, Planted
 from twitor_fsm.config import Settings
-from twitor_fsm.sources.base import Item
+from twitor_fsm.sources.base import Item, Source
 from twitor_fsm.storage.store import SqlStore
-from twitor_fsm.testing import HandlerContract, ListSource, Plan, StoreContract, assert_survives
+from twitor_fsm.testing import (
+    CrawlMachine,
+    HandlerContract,
+    ListSource,
+    Plan,
+    StoreContract,
+    assert_survives,
+    fault_plans,
+)
 from twitor_fsm.testing.contracts.handler import PLANS as HANDLER_PLANS
 from twitor_fsm.testing.contracts.place import Place
 from twitor_fsm.testing.simulation import simulate
@@ -152,3 +162,45 @@ def test_the_option_makes_the_suite_go_red() -> None:
 
     assert done.returncode == 1
     assert b"planted fault: a success leaves the tries" in done.stdout
+
+
+def test_a_failing_plan_shrinks_to_a_few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED["pause_leaves_items_behind"].apply(monkeypatch)
+
+    def fails(plan: Plan) -> bool:
+        source = ListSource(["5", "3", "8", "1"], size=2)
+        try:
+            assert_survives(plan, source, handler=answer)
+        except AssertionError:
+            return True
+        return False
+
+    found = find(
+        fault_plans(items=4, pages=2, commits=3),
+        fails,
+        settings=settings(max_examples=300, deadline=None, derandomize=True, database=None),
+    )
+
+    assert repr(found) == "Plan('item 1: RATE_LIMIT')"
+
+
+def test_the_machine_that_drives_a_crawl_finds_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED["pause_leaves_items_behind"].apply(monkeypatch)
+
+    class Crawls(CrawlMachine):
+        def make_source(self) -> Source:
+            return ListSource(["5", "3", "8", "1"], size=2)
+
+        def make_handler(self) -> Handler:
+            return answer
+
+    generate = settings(
+        max_examples=200,
+        stateful_step_count=20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+    )
+    with pytest.raises(AssertionError, match="paused_rate_limit without a checkpoint"):
+        run_state_machine_as_test(Crawls, settings=generate)

@@ -26,7 +26,7 @@ from twitor_fsm.testing import (
     fault_plans,
 )
 from twitor_fsm.testing.mishaps import CATEGORIES
-from twitor_fsm.testing.trial import run_alone
+from twitor_fsm.testing.surviving import run_alone
 
 ANYTHING = (*CATEGORIES, Mishap.BUG, Mishap.CANCEL, Mishap.DEATH, Mishap.SLOW, Mishap.OK)
 

@@ -78,3 +78,14 @@ def test_a_seed_that_fails_shows_its_seed_and_its_trace(monkeypatch: pytest.Monk
 
     assert "WRONG: the checkpoint" in str(failed.value)
     assert trace(7).splitlines() == [*failed.value.lines, f"WRONG: {failed.value.wrong}"]
+
+
+def test_a_simulation_needs_nothing_of_the_extra() -> None:
+    """`twitor verify --seed` comes with the command, the kit's strategies and contracts with the extra."""
+    code = (
+        "import sys, logging; logging.disable(50)\n"
+        "sys.modules['hypothesis'] = sys.modules['pytest'] = sys.modules['pytest_asyncio'] = None\n"
+        "from twitor_fsm.testing.simulation import simulate\n"
+        "simulate(1)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

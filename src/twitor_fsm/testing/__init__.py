@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .sources import FaultySource, ListSource
     from .stores import FaultyStore, MemoryStore
     from .strategies import error_sequences, fault_plans
-    from .trial import Trial, assert_survives
+    from .surviving import assert_survives
+    from .trial import Trial
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "clock": ("VirtualClock",),
@@ -35,7 +36,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "sources": ("FaultySource", "ListSource"),
     "stores": ("FaultyStore", "MemoryStore"),
     "strategies": ("error_sequences", "fault_plans"),
-    "trial": ("Trial", "assert_survives"),
+    "surviving": ("assert_survives",),
+    "trial": ("Trial",),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

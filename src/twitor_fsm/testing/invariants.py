@@ -1,4 +1,4 @@
-"""What must hold of a crawl whatever goes wrong: of each transaction, of each journal, of the rows.
+"""What must hold of a crawl whatever goes wrong: of each transaction, of each journal.
 
 Each function yields what is wrong, as sentences; nothing means that all is well. They are written from the promises of
 the documentation, not from the engine's code, so that a fault in the engine or in its table cannot hide in both.
@@ -14,8 +14,9 @@ from ..core.recovery import Policy
 from ..core.states import JournalRow, State, Trigger
 from ..core.taxonomy import Reason
 from ..storage.base import Batch
+from .listings import Listing
 
-__all__ = ["Durable", "Listing", "of_journal", "of_transaction"]
+__all__ = ["Durable", "of_journal", "of_transaction"]
 
 _SAVING: Final = frozenset(
     {Trigger.RATE_LIMITED, Trigger.FATAL_FAILED, Trigger.CANCEL, Trigger.FINISH}
@@ -27,23 +28,6 @@ _ENDS_WAIT: Final[Mapping[str, frozenset[str]]] = {
 }
 """What happens to a waiting session only once its time has come."""
 _SLACK_S: Final = 1e-6  # floats of epoch seconds have about 2e-7 s to them
-
-
-@attrs.frozen
-class Listing:
-    """What a source holds.
-
-    Attributes:
-        keys: Every id, newest bookmark first.
-        above: For each page's cursor, the ids that stand before that page.
-    """
-
-    keys: tuple[str, ...]
-    above: dict[str | None, frozenset[str]]
-
-    def number_of(self, key: str) -> int:
-        """The item's number in the listing, from 1; 0 if it is not there."""
-        return self.keys.index(key) + 1 if key in self.keys else 0
 
 
 @attrs.define

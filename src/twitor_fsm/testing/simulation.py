@@ -15,14 +15,14 @@ import attrs
 
 from ..config import Settings
 from ..core.records import CrawlKey
-from ..core.states import DEFAULT_SPEC, Kind
 from ..errors import CrawlOwned, StoreError
 from ..report import CrawlReport
 from ..sources.base import Item
 from ..storage.base import Batch
-from .conformance import assert_conforms
 from .faults import faulty_handler
-from .invariants import Durable, Listing, of_journal, of_transaction
+from .invariants import Durable, of_transaction
+from .listings import Listing
+from .rows import missing_of, of_items, of_session
 from .simulated_time import LoopClock, SimulatedLoop
 from .simulated_world import Chance, LivingListing, Process, summary, told
 from .sources import FaultySource
@@ -368,47 +368,23 @@ class Simulation:
                 await LoopClock(self._loop).sleep(self._settings.lease_s)
             else:
                 self.problems.append(f"{crawl.user}'s crawl is not complete after {RUNS} runs")
-            self.problems += await self._of_rows(crawl)
+            self.problems += await self._reckon(crawl)
         if self._loop.time() - begin > CALM_S:
             self.problems.append(f"completion took {self._loop.time() - begin:.0f} s")
         await process.engine.close()
 
-    async def _of_rows(self, crawl: _Crawl) -> list[str]:
+    async def _reckon(self, crawl: _Crawl) -> list[str]:
         """What is wrong with the rows of a crawl that is complete."""
-        store, user = self._store, crawl.user
-        stored = [b.id async for b in store.bookmarks(user)]
-        skipped = {row.skip.key for row in await store.skipped(user_id=user)}
-        listing, problems = crawl.listing, []
-        if missing := [k for k in listing.keys if k not in stored and k not in skipped]:
-            problems.append(f"{missing} neither stored nor recorded as skipped")
-        if unknown := sorted((set(stored) | skipped) - listing.ever):
+        listing = Listing((), crawl.listing.above)
+        problems = await missing_of(self._store, crawl.key, crawl.listing.keys)
+        problems += await of_items(self._store, crawl.key, crawl.durable, listing)
+        if unknown := sorted(crawl.durable.stored - crawl.listing.ever):
             problems.append(f"{unknown} were never listed")
-        if len(stored) != len(set(stored)) or set(stored) != crawl.durable.stored:
-            problems.append("rows and transactions differ")
-        if both := sorted(set(stored) & skipped):
-            problems.append(f"{both} stored and skipped at once")
-        saved = await store.checkpoint(crawl.key)
-        if saved is None or saved.bookmarks_count != len(stored):
-            problems.append(f"the checkpoint {saved} does not count {len(stored)} items")
-        for session in await store.sessions(user_id=user, limit=10_000):
-            problems += await self._of_session(session.session_id)
-        return [f"{user}: {problem}" for problem in problems]
-
-    async def _of_session(self, session_id: str) -> list[str]:
-        record, rows = await self._store.session(session_id), await self._store.journal(session_id)
-        name = f"session {record.ordinal}"
-        try:
-            value = assert_conforms(rows)
-        except AssertionError as exc:
-            return [f"{name}: {exc}"]
-        problems = [f"{name}: {problem}" for problem in of_journal(rows)]
-        if DEFAULT_SPEC.kinds[str(record.value.state)] is not Kind.FINAL:
-            problems.append(f"{name} is {record.value.state} for ever")
-        if (value.state, value.seq) != (record.value.state, record.value.seq):
-            problems.append(
-                f"{name}: its journal leads to {value.state}, its row says {record.value}"
-            )
-        return problems
+        for session in await self._store.sessions(user_id=crawl.user, limit=10_000):
+            problems += await of_session(self._store, session.session_id)
+            if session.ended_at is None:
+                problems.append(f"session {session.ordinal} is {session.value.state} for ever")
+        return [f"{crawl.user}: {problem}" for problem in problems]
 
     def _settle(self) -> None:
         ours = {"wrong", "story", "simulation"}

@@ -1,12 +1,10 @@
 """One crawl tried under a plan: runs it as often as it takes, over deaths and cancels, and checks all that must hold.
 
-    assert_survives(Plan("page 2: NETWORK, DEATH"), MySource(), handler=my_handler)
-
 Must not know: how plans are drawn.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Self
 
 from ..config import Settings
@@ -16,24 +14,22 @@ from ..core.states import DEFAULT_SPEC, MachineSpec, State
 from ..engine import CrawlEngine, CrawlHandle
 from ..errors import StoreError
 from ..report import CrawlReport
-from ..sources.base import End, Item, Source
+from ..sources.base import Item, Source
 from ..storage.base import Batch, Store
 from .clock import VirtualClock
-from .conformance import assert_conforms
 from .faults import Faults, faulty_handler
-from .invariants import Durable, Listing, of_journal, of_transaction
+from .invariants import Durable, of_transaction
+from .listings import Listing, read_listing
 from .mishaps import Mishap, Plan
+from .rows import missing_of, of_items, of_session
 from .sources import FaultySource
 from .stores import FaultyStore, MemoryStore
 
-__all__ = ["Trial", "assert_survives", "read_listing"]
+__all__ = ["Handler", "Trial"]
 
 Handler = Callable[[Item, int], Awaitable[Any]]
 
 _STORE_FAILS: Final = (Mishap.BUSY, Mishap.LOST_ANSWER, Mishap.STORE_OUT)
-
-MAX_PAGES: Final = 10_000
-"""A listing is read before the trial to know the truth; one without an end would be read for ever."""
 
 
 class Trial:
@@ -99,6 +95,11 @@ class Trial:
         self._reads_listing = listing is None
         self._checks_each_run = check_each_run
         self._settings = settings if settings is not None else Settings()
+        self._policy = (
+            None
+            if "policy" in engine_options
+            else Policy(self._settings.max_retries, self._settings.initial_backoff)
+        )
         self._spec = spec
         self._engine_options = engine_options
         self._handled: set[str] = set()
@@ -272,9 +273,13 @@ class Trial:
             return
         self._looks_as_before = True
         for session_id in sorted(self._sessions):
-            problems += await self._of_session(session_id)
+            problems += await of_session(
+                self.store, session_id, policy=self._policy, spec=self._spec
+            )
         self._sessions -= self.durable.ended  # which nothing can change any more
-        problems += await self._of_rows()
+        problems += await of_items(
+            self.store, self.crawl_key, self.durable, self.listing, self._skips_told
+        )
         if problems:
             raise self._failed(problems)
 
@@ -295,57 +300,9 @@ class Trial:
             )
         return problems
 
-    async def _of_session(self, session_id: str) -> list[str]:
-        record, rows = await self.store.session(session_id), await self.store.journal(session_id)
-        try:
-            value = assert_conforms(rows, self._spec)
-        except AssertionError as exc:
-            return [str(exc)]
-        settings, has_policy = self._settings, "policy" in self._engine_options
-        policy = None if has_policy else Policy(settings.max_retries, settings.initial_backoff)
-        problems = list(of_journal(rows, policy))
-        if (value.state, value.tries, value.seq) != (
-            record.value.state,
-            record.value.tries,
-            record.value.seq,
-        ):
-            problems.append(f"the journal leads to {value}, the session's row says {record.value}")
-        if (record.ended_at is not None) != (session_id in self.durable.ended):
-            problems.append(f"session {session_id} has an end in its row and none in its journal")
-        return problems
-
-    async def _of_rows(self) -> list[str]:
-        stored = [b.id async for b in self.store.bookmarks(self._user_id)]
-        skipped = {row.skip.key for row in await self.store.skipped(user_id=self._user_id)}
-        saved = await self.store.checkpoint(self.crawl_key)
-        problems = [f"item {key} is stored twice" for key in stored if stored.count(key) > 1]
-        if set(stored) != self.durable.stored:
-            odd = sorted(set(stored) ^ self.durable.stored)
-            problems.append(f"items {odd[:5]} are stored and were not committed, or the reverse")
-        lost = sorted(self._skips_told - skipped - set(stored))
-        if lost:
-            problems.append(f"items {lost[:5]} were skipped and are not recorded")
-        if saved is not None and saved.bookmarks_count != len(stored):
-            problems.append(
-                f"the checkpoint counts {saved.bookmarks_count} items, {len(stored)} are stored"
-            )
-        if saved is not None and saved.mark.under_way:
-            above = self.listing.above.get(saved.cursor, frozenset())
-            ahead = sorted(above - set(stored) - skipped)
-            if ahead:
-                problems.append(f"the saved checkpoint is ahead: items {ahead[:5]} are missing")
-        return problems
-
     async def check_complete(self) -> None:
-        """Check that every item of the listing is stored or recorded as skipped, and none is both."""
-        stored = {b.id async for b in self.store.bookmarks(self._user_id)}
-        skipped = {row.skip.key for row in await self.store.skipped(user_id=self._user_id)}
-        problems = []
-        missing = [key for key in self.listing.keys if key not in stored | skipped]
-        if missing:
-            problems.append(f"items {missing[:5]} are neither stored nor recorded as skipped")
-        if stored & skipped:
-            problems.append(f"items {sorted(stored & skipped)[:5]} are stored and skipped at once")
+        """Check that every item of the listing is stored or recorded as skipped."""
+        problems = await missing_of(self.store, self.crawl_key, self.listing.keys)
         if problems:
             raise self._failed(problems)
 
@@ -353,58 +310,3 @@ class Trial:
         lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(problems))
         met = "; ".join(self.faults.met) or "nothing went wrong"
         return AssertionError(f"under {self._plan!r}:\n{lines}\n  met so far: {met}")
-
-
-async def read_listing(source: Source, user_id: str) -> Listing:
-    """Walk a source from top to end, in its smallest pages, to know what a crawl has to bring."""
-    size = min(source.page_sizes, default=None)
-    keys: dict[str, None] = {}
-    above: dict[str | None, frozenset[str]] = {None: frozenset()}
-    cursor: str | None = None
-    for _ in range(MAX_PAGES):
-        page = await source.fetch(user_id, cursor, size)
-        keys |= dict.fromkeys(item.key for item in page.items)
-        if page.end is not End.MORE:
-            await source.aclose()
-            return Listing(tuple(keys), above)
-        cursor = page.next_cursor
-        above[cursor] = frozenset(keys)
-    raise AssertionError(f"the source has no end: {MAX_PAGES} pages were read")
-
-
-def assert_survives(
-    plan: Plan, source: Source, *, handler: Handler | None = None, **options: Any
-) -> None:
-    """Crawl a source under a plan until the crawl is complete, and check everything on the way.
-
-    Args:
-        plan: What goes wrong.
-        source: The source; not used by anybody else meanwhile.
-        handler: The app's handler.
-        **options: Further arguments of `Trial`.
-
-    Raises:
-        AssertionError: Something was lost, doubled, or did not end as it should; the message names the plan.
-    """
-
-    async def story() -> None:
-        async with Trial(source, plan, handler=handler, **options) as trial:
-            await trial.finish()
-
-    run_alone(story())
-
-
-def run_alone(story: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on a loop of its own; a task that it leaves behind is an error.
-
-    Raises:
-        AssertionError: Tasks are left; names them.
-    """
-
-    async def guarded() -> None:
-        await story
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        if left:
-            raise AssertionError(f"tasks were left running: {sorted(t.get_name() for t in left)}")
-
-    asyncio.run(guarded())

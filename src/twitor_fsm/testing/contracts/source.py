@@ -6,8 +6,9 @@ import pytest
 
 from ...core.listing import End
 from ...sources.base import InvalidRaw, Item, Page, Source
+from ..listings import MAX_PAGES
 from ..mishaps import Plan
-from ..trial import MAX_PAGES, Trial
+from ..trial import Trial
 
 __all__ = ["SourceContract"]
 
