@@ -70,20 +70,25 @@ def test_a_good_journal_conforms() -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        (with_row(3, spec="0" * 16), "row 3 .* was written by another machine"),
+        (with_row(3, spec="0" * 16), "row 3 .*: it was written with another table"),
         (
             with_row(1, source="retrying"),
-            "row 1 .*source is 'retrying', the machine says 'running'",
+            "row 1 .*: it begins in retrying, but the session is in running",
         ),
-        (with_row(1, target="aborting"), "target is 'aborting', the machine says 'retrying'"),
-        (with_row(2, tries=1), "row 2 .*tries is 1, the machine says 2"),
-        (with_row(4, facts={"item": "8", "more": 1}), "row 4 .*facts is"),
-        (with_row(9, absorbed=False), "row 9 .*absorbed is False, the machine says True"),
-        (GOOD[1:], "row 1 .*seq is 2, the machine says 1"),
-        ([*GOOD[:2], *GOOD[3:]], "row 3 .*: item_skipped in running"),
-        ([GOOD[0], GOOD[6]], "row 2 .* is not allowed: .*resume"),
+        (
+            with_row(1, target="aborting"),
+            "row 1 .*: its target is aborting, but network_failed gives retrying",
+        ),
+        (with_row(2, tries=1), "row 2 .*: its tries is 1, but network_failed gives 2"),
+        (with_row(4, facts={"item": "8", "more": 1}), "row 4 .*: its facts is"),
+        (with_row(9, absorbed=False), "row 9 .*: its absorbed is False, but cancel gives True"),
+        (with_row(7, source="running"), "row 7 .*: it begins in running"),
+        (with_row(7, trigger="cleaned_up"), "row 7 .*: the machine allows no cleaned_up in paused"),
+        (GOOD[1:], "row 1 \\(step 2\\): step 1 was expected"),
+        ([*GOOD[:2], *GOOD[3:]], "row 3 \\(step 4\\): step 3 was expected"),
+        ([GOOD[0], GOOD[6]], "row 2 \\(step 7\\): step 2 was expected"),
         ([*GOOD[:9], attrs.evolve(GOOD[8], seq=10)], "cancel was absorbed before"),
-        ([*GOOD, GOOD[0]], "row 11 .* is not allowed"),
+        ([*GOOD, GOOD[0]], "row 11 .*: step 11 was expected"),
     ],
 )
 def test_the_first_row_that_the_machine_does_not_allow_is_named(
