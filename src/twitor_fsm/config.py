@@ -287,7 +287,10 @@ class Settings:
         f"{PREFIX}MAX_PAGE_BYTES",
     )
     max_item_bytes: int = _setting(
-        MIB, "Size of an item at most, bytes", _count(1024, 1024 * MIB), f"{PREFIX}MAX_ITEM_BYTES"
+        MIB,
+        "Size of a bookmark with all that belongs to it at most, bytes",
+        _count(1024, 1024 * MIB),
+        f"{PREFIX}MAX_ITEM_BYTES",
     )
     page_size: int = _setting(
         90, "Bookmarks asked for with one request", _count(1, 100), f"{PREFIX}PAGE_SIZE"

@@ -4,6 +4,7 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 """
 
 import asyncio
+import inspect
 import logging
 import random
 from collections import Counter
@@ -36,6 +37,7 @@ from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import Event, EventHub, Observer
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone, this_process
+from .plugins import check_options, check_source
 from .report import SKIPPED_SHOWN, CrawlReport, SkippedBrief
 from .session import CrawlSession, Handler, Limits
 from .sources.base import InvalidRaw, Item, Page, Source
@@ -50,10 +52,6 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("twitor_fsm.engine")
 
 __all__ = ["CrawlEngine", "CrawlHandle", "CrawlOptions"]
-
-
-MAX_WORD: Final = 200
-"""Characters of a user id or of a source's name."""
 
 
 class CrawlOptions(TypedDict, total=False):
@@ -301,7 +299,8 @@ class CrawlEngine:
             run_id
         )  # before the claim: other engines of this process must see it as alive
         try:
-            _check(source, user_id)
+            check_source(source, user_id)
+            check_options(options)
             rules = self._rules_for(source, options)
             hub = EventHub((*self._observers, *(options.get("observers") or ())))
             claim = await self._claim(CrawlKey(user_id, source.name), run_id, source)
@@ -333,10 +332,6 @@ class CrawlEngine:
 
     def _rules_for(self, source: Source, options: CrawlOptions) -> Rules:
         settings, max_items = self.settings, options.get("max_items")
-        if max_items is not None and max_items < 1:
-            raise ConfigurationError(
-                f"max_items is {max_items}; it must be at least 1. Nothing was started"
-            )
         page_size = options.get("page_size")
         if source.page_sizes and page_size is None:
             page_size = settings.page_size
@@ -447,7 +442,7 @@ class CrawlEngine:
             ConfigurationError: No crawl could be started with this user id or name of a source; nothing was made.
         """
         source = _NoSource(source_name)
-        _check(source, user_id)
+        check_source(source, user_id)
         for record in await self.sessions(user_id=user_id):
             if record.crawl.source == source_name and record.ended_at is None:
                 return None
@@ -505,9 +500,14 @@ _IN_USE: Final[Counter[int]] = Counter()
 
 
 async def _close(source: Source) -> None:
+    task = asyncio.current_task()
     try:
-        await source.aclose()
-    except Exception:  # noqa: BLE001 - a source may raise anything; its crawls have ended well
+        closing: object = source.aclose()
+        if inspect.isawaitable(closing):
+            await closing
+    except BaseException as exc:  # a source may raise anything; its crawls have ended well
+        if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
         _LOG.exception("source %s did not close", getattr(source, "name", "?"))
 
 
@@ -520,34 +520,6 @@ def _limits(settings: Settings) -> Limits:
         shutdown_timeout_s=settings.shutdown_timeout_s,
         store_retry_s=settings.store_retry_s,
     )
-
-
-def _check(source: Source, user_id: str) -> None:
-    """What an embedder hands in may be anything; nothing is started with less than a source and a user."""
-    missing = [
-        name
-        for name in (
-            "name",
-            "service",
-            "endpoint",
-            "page_sizes",
-            "price_usd",
-            "fetch",
-            "decode",
-            "aclose",
-        )
-        if not hasattr(source, name)
-    ]
-    if missing:
-        raise ConfigurationError(
-            f"{type(source).__name__} is no source: it has no {', '.join(missing)}. Nothing was started"
-        )
-    for what, word in (("user_id", user_id), ("the source's name", source.name)):
-        text: object = word
-        if not isinstance(text, str) or not text or len(text) > MAX_WORD:
-            raise ConfigurationError(
-                f"{what} is {text!r:.50}; it must be text of 1 to {MAX_WORD} characters. Nothing was started"
-            )
 
 
 @attrs.frozen

@@ -296,9 +296,7 @@ class SessionNotFound(StoreError):
     session_id: str
 
     def __str__(self) -> str:
-        return (
-            f"no session {self.session_id!r} in this database; list them with: twitor sessions list"
-        )
+        return f"no session {self.session_id!r:.60} in this database; list them with: twitor sessions list"
 
 
 class SchemaMismatch(StoreError):

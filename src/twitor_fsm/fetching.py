@@ -4,6 +4,9 @@ Must not know: what a page means. What a request raises is handed on as a value,
 """
 
 import asyncio
+import inspect
+from collections.abc import Awaitable
+from typing import Final
 
 import attrs
 
@@ -14,6 +17,12 @@ from .ledger import Work
 from .sources.base import End, InvalidRaw, Item, Page, Source, Usage
 
 __all__ = ["Failed", "Fetcher"]
+
+MAX_CURSOR: Final = 65_536
+"""Characters of a cursor at most: it is written with every checkpoint."""
+
+_NUMBERS: Final = 2**31
+"""Databases keep smaller whole numbers."""
 
 
 @attrs.frozen
@@ -57,14 +66,20 @@ class Fetcher:
     async def _request(self, wanted: Fetch) -> Page | Failed:
         """One page, or what went wrong; counted whatever becomes of it."""
         try:
-            page = await self._source.fetch(self._user_id, wanted.cursor, wanted.page_size)
+            page = await _awaited(
+                self._source.fetch(self._user_id, wanted.cursor, wanted.page_size)
+            )
             _check(page)
         except asyncio.CancelledError as exc:
             self._work.requests += 1
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return Failed(RuntimeError(f"the source cancelled itself: {type(exc).__name__}"))
+            return Failed(
+                _wrong(
+                    f"raised {type(exc).__name__} although nobody had cancelled its request", exc
+                )
+            )
         except BaseException as exc:  # noqa: BLE001 - a source may raise anything; it is classified
             self._work.requests += exc.requests if isinstance(exc, SourceError) else 1
             return Failed(exc)
@@ -73,30 +88,58 @@ class Fetcher:
         return page
 
 
+def _awaited(request: Awaitable[Page]) -> Awaitable[Page]:
+    given: object = request
+    if not inspect.isawaitable(given):
+        kind = "an async generator" if inspect.isasyncgen(given) else f"a {type(given).__name__}"
+        raise _wrong(f"gave {kind}: its `fetch` must be a coroutine function (`async def`, return)")
+    return request
+
+
 def _check(page: object) -> None:
     """A source may be anybody's: what it returns is checked once, here."""
     if not isinstance(page, Page):
-        raise ConfigurationError(f"the source returned {type(page).__name__} instead of a Page")
+        raise _wrong(f"returned a {type(page).__name__} instead of a Page")
+    end: object = page.end
+    if not isinstance(end, End):
+        raise _wrong(f"said {end!r:.30} of its page's end, which is no End")
     cursor: object = page.next_cursor
-    if (page.end is End.MORE) != (isinstance(cursor, str) and cursor != ""):
-        raise ConfigurationError(
-            "the source's page must name a next cursor (text) exactly when its end is End.MORE"
-        )
-    usage: object = page.usage
+    if (end is End.MORE) != (isinstance(cursor, str) and cursor != ""):
+        raise _wrong("must name a next cursor (text) exactly when its page's end is End.MORE")
+    if isinstance(cursor, str) and len(cursor) > MAX_CURSOR:
+        raise _wrong(f"named a next cursor of {len(cursor)} characters, allowed are {MAX_CURSOR}")
+    _check_usage(page.usage)
+    items: object = page.items
+    if not isinstance(items, (tuple, list)):
+        raise _wrong(f"gave its page's items as a {type(items).__name__} instead of a tuple")
+    for item in items:
+        _check_item(item)
+
+
+def _check_usage(usage: object) -> None:
     if not isinstance(usage, Usage) or not isinstance(usage.closed_until, (int, float, type(None))):
-        raise ConfigurationError(
-            "the source's page needs a Usage, whose closed_until is a number or None"
-        )
-    for item in page.items:
-        if not isinstance(item, (Item, InvalidRaw)):
-            raise ConfigurationError(
-                f"the source's page holds {type(item).__name__} instead of an Item"
-            )
-        richness: object = item.richness if isinstance(item, Item) else 0
-        if type(richness) is not int or not 0 <= richness < 2**31:
-            raise ConfigurationError(
-                "an item's richness must be a whole number from 0 to 2147483647; its page was not used"
-            )
-        key: object = item.key
-        if not isinstance(key, str) or not key:
-            raise ConfigurationError("an item's key must be text, and not empty")
+        raise _wrong("must give a Usage with its page, whose closed_until is a number or None")
+    for name in ("requests", "items"):
+        number: object = getattr(usage, name)
+        if type(number) is not int or not 0 <= number < _NUMBERS:
+            raise _wrong(f"must count its {name} in a whole number from 0 to {_NUMBERS - 1}")
+
+
+def _check_item(item: object) -> None:
+    if not isinstance(item, (Item, InvalidRaw)):
+        raise _wrong(f"gave a {type(item).__name__} instead of an Item in its page")
+    richness: object = item.richness if isinstance(item, Item) else 0
+    if type(richness) is not int or not 0 <= richness < _NUMBERS:
+        raise _wrong(f"gave an item whose richness must be a whole number from 0 to {_NUMBERS - 1}")
+    key: object = item.key
+    if not isinstance(key, str) or not key:
+        raise _wrong("gave an item whose key must be text, and not empty")
+    raw: object = item.raw
+    if not isinstance(raw, str):  # it is what is kept of an item that has to be skipped
+        raise _wrong(f"gave an item whose raw is a {type(raw).__name__} instead of text")
+
+
+def _wrong(what: str, cause: BaseException | None = None) -> ConfigurationError:
+    error = ConfigurationError(f"the source {what}; nothing of that page was used")
+    error.__cause__ = cause
+    return error

@@ -43,6 +43,9 @@ _LOG: Final = logging.getLogger("twitor_fsm.session")
 Handler = Callable[[Item, int], Awaitable[Any]]
 """An app's own work on one item before it is stored: given the item and the session's fence, may return JSON."""
 
+LATE_S: Final = 1.0
+"""A sign of life that comes so much too late, seconds, is told: the loop was blocked."""
+
 REDO_PORTION: Final = 100
 """Skipped items that are tried again at a time."""
 
@@ -409,12 +412,15 @@ class CrawlSession:
                 outcome = handler(item, self.claim.session.fence)
                 if not inspect.isawaitable(outcome):
                     raise ConfigurationError(
-                        "the handler is no coroutine function (`async def`); its item was not stored"
+                        f"the handler gave a {type(outcome).__name__}, so it is no coroutine function (`async def`); "
+                        "its item was not stored"
                     )
                 return await outcome
         except asyncio.CancelledError as exc:
             if task is not None and task.cancelling() == before:
-                raise RuntimeError("the handler cancelled itself") from exc
+                raise ConfigurationError(
+                    f"the handler raised {type(exc).__name__} although nobody had cancelled it; its item was not stored"
+                ) from exc
             raise
         finally:
             self._handling = None
@@ -435,11 +441,22 @@ class CrawlSession:
         )
 
     async def _beat(self) -> None:
-        """A sign of life at a third of the lease; hears of cancel wishes and of a new owner."""
+        """A sign of life at a third of the lease; hears of cancel wishes, of a new owner, and of a blocked loop."""
         session, lease_s = self.claim.session, self._limits.lease_s
-        for_ever = asyncio.get_running_loop().create_future()
+        loop, pace_s = asyncio.get_running_loop(), lease_s / 3.0
+        for_ever = loop.create_future()
         while True:
-            await asyncio.wait({for_ever}, timeout=lease_s / 3.0)
+            due = loop.time() + pace_s
+            await asyncio.wait({for_ever}, timeout=pace_s)
+            if loop.time() - due > LATE_S:
+                _LOG.warning(
+                    "the event loop stood still for %.1f s or longer: something blocks it (a handler, a source or an "
+                    "observer that does not await), and nothing of this process goes on meanwhile. After %g s another "
+                    "process may take the session over; put such work into asyncio.to_thread",
+                    loop.time() - due,
+                    lease_s,
+                    extra=self._teller.extra("heartbeat"),
+                )
             now = self._clock.now()
             try:
                 wish = await self._store.heartbeat(

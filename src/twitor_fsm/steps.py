@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from .classify import classify
+from .classify_rules import where
 from .clock import Clock
 from .core import plan as ops
 from .core.progress import Progress, Status, Tally
@@ -33,6 +34,12 @@ _LOG: Final = logging.getLogger("twitor_fsm.session")
 
 Decide = Callable[..., RecoveryStrategy]
 """`recovery.decide`, or an embedder's policy in its place."""
+
+_WHERE: Final[Mapping[str, str]] = {
+    "fetch": "the source failed: ",
+    "handle": "the handler failed: ",
+}
+"""Said before an error that nobody knows: whose code it is."""
 
 _MESSAGES: Final[Mapping[Reason, str]] = {
     Reason.SOURCE_LOOPS: "the listing repeats itself instead of ending; what it brought is stored and the crawl can "
@@ -111,7 +118,8 @@ class Steps:
             reason = Reason.REFUSED_BY_HANDLER  # the element itself could be decoded
         if found.reason is Reason.UNKNOWN:  # perhaps a bug of the app: its author needs the place
             _LOG.error("unexpected error", exc_info=error, extra=self._teller.extra(operation))
-        strategy = self._strategy(found.category, reason, found.message, found.reset_at)
+        whose = _WHERE.get(operation, "") if reason is Reason.UNKNOWN else ""
+        strategy = self._strategy(found.category, reason, whose + found.message, found.reset_at)
         trigger = ops.trigger_for(strategy, of_item=index is not None)
         if trigger is Trigger.RATE_LIMITED and index is None:
             self.closed(self._clock.now() + strategy.delay)
@@ -145,7 +153,9 @@ class Steps:
         if self._kinds[self._ledger.value.state] is Kind.ENDING:
             raise error
         self._work.note_error(ErrorCategory.FATAL)
-        message = f"unexpected {type(error).__name__}; the log says where. What was committed before stands"
+        message = (
+            f"unexpected {type(error).__name__}{where(error)}. What was committed before stands"
+        )
         await self.post(Trigger.FATAL_FAILED, self.facts(ErrorCategory.FATAL, Reason.BUG, message))
 
     async def store_failed(self, error: StoreError) -> None:

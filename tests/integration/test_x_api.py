@@ -58,8 +58,12 @@ class Server:
     asked: list[str] = attrs.Factory(list)
     answers: list[bytes] = attrs.Factory(list)
     write: Callable[[asyncio.StreamWriter, bytes], Any] | None = None
+    tasks: set[asyncio.Task[Any]] = attrs.Factory(set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         try:
             self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -68,9 +72,10 @@ class Server:
                 await writer.drain()
             else:
                 await self.write(writer, answer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, or the test is over
         finally:
+            self.tasks.discard(task)
             writer.close()
 
     def query(self, place: int = -1) -> dict[str, list[str]]:
@@ -89,6 +94,10 @@ async def serving(*answers: bytes) -> AsyncIterator[Server]:
     server.base_url = f"http://127.0.0.1:{sockets.sockets[0].getsockname()[1]}"
     async with sockets:
         yield server
+        left = list(server.tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def http(status: int, body: bytes | dict[str, Any] = b"", **headers: str) -> bytes:

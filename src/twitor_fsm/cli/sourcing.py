@@ -79,7 +79,9 @@ def source_of(wanted: Wanted, settings: "Settings", *, quiet: bool = True) -> "S
         Failure, ConfigurationError, CredentialsMissing: It cannot be used.
     """
     _check(wanted)
-    return _x_source(wanted, settings) if wanted.is_x else _file_source(wanted, quiet=quiet)
+    return (
+        _x_source(wanted, settings) if wanted.is_x else _file_source(wanted, settings, quiet=quiet)
+    )
 
 
 def _check(wanted: Wanted) -> None:
@@ -105,7 +107,7 @@ def _check(wanted: Wanted) -> None:
         )
 
 
-def _file_source(wanted: Wanted, *, quiet: bool) -> "Source":
+def _file_source(wanted: Wanted, settings: "Settings", *, quiet: bool) -> "Source":
     from ..errors import UnreadableFile
     from ..sources.files import FileBookmarks
 
@@ -119,7 +121,7 @@ def _file_source(wanted: Wanted, *, quiet: bool) -> "Source":
         raise Failure(f"{wanted.source!r} is a folder, no file; nothing was started. {reads}", 2)
     if not path.exists():
         raise Failure(f"there is no file {wanted.source!r}; nothing was started. {reads}", 2)
-    source = FileBookmarks(path, likes=wanted.likes)
+    source = FileBookmarks(path, likes=wanted.likes, max_item_bytes=settings.max_item_bytes)
     try:
         what = source.check()
     except UnreadableFile as exc:
@@ -139,6 +141,7 @@ def _x_source(wanted: Wanted, settings: "Settings") -> "XBookmarks":
         request_timeout_s=settings.request_timeout_s,
         deadline_s=settings.request_deadline_s,
         max_page_bytes=settings.max_page_bytes,
+        max_item_bytes=settings.max_item_bytes,
         page_size=settings.page_size,
     )
 

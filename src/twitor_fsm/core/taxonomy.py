@@ -104,12 +104,14 @@ _NOT_OF_THIS_MACHINE: frozenset[Reason] = frozenset(
     {
         Reason.ACCESS_REFUSED,
         Reason.BILLING,
+        Reason.BUG,
         Reason.CONFIGURATION,
         Reason.CURSOR_REFUSED,
         Reason.REQUEST_REFUSED,
         Reason.SOURCE_LOOPS,
         Reason.SOURCE_UNREADABLE,
         Reason.TOO_MANY_SKIPS,
+        Reason.UNKNOWN,
     }
 )
 

@@ -20,6 +20,7 @@ from .file_detect import recognised, splitter_at, start_of
 from .file_elements import Elements, Text
 from .file_words import shown, unknown
 from .formats import FORMATS, Format
+from .x_items import MAX_ITEM_BYTES
 
 __all__ = ["FileReader", "ends_of"]
 
@@ -46,13 +47,28 @@ class FileReader:
     """Those of it that were not yet given."""
     has_given: bool = False
     """Whether there was an item at all."""
+    limit: int = MAX_ITEM_BYTES
+    """Bytes of a bookmark at most."""
     is_resumed: bool = False
     damage: UnreadableFile | None = None
     """What the page after the last good item raises."""
 
     @classmethod
-    def open(cls, path: Path, cursor: str | None, *, likes: bool = False) -> Self:
-        """Open a file at a cursor, or at its start; `likes` is whether it is to hold likes instead of bookmarks.
+    def open(
+        cls,
+        path: Path,
+        cursor: str | None,
+        *,
+        likes: bool = False,
+        limit: int = MAX_ITEM_BYTES,
+    ) -> Self:
+        """Open a file at a cursor, or at its start.
+
+        Args:
+            path: The file.
+            cursor: What an earlier page named as next.
+            likes: Whether it is to hold likes instead of bookmarks.
+            limit: A bookmark of more bytes is invalid.
 
         Raises:
             OSError: It cannot be opened or read.
@@ -64,13 +80,15 @@ class FileReader:
             raise UnreadableFile(f"{shown(path)} is no regular file, so it cannot be resumed")
         file = path.open("rb")
         try:
-            return cls._at(path, file, cursor, likes=likes)
+            return cls._at(path, file, cursor, likes=likes, limit=limit)
         except BaseException:
             file.close()
             raise
 
     @classmethod
-    def _at(cls, path: Path, file: IO[bytes], cursor: str | None, *, likes: bool) -> Self:
+    def _at(
+        cls, path: Path, file: IO[bytes], cursor: str | None, *, likes: bool, limit: int
+    ) -> Self:
         status = os.fstat(file.fileno())
         print_ = _fingerprint(file, status, likes=likes)
         word, behind, taken = _place_of(path, cursor, print_)
@@ -79,7 +97,9 @@ class FileReader:
         form = recognised(path, text, found, likes=likes) if word is None else word
         splitter = splitter_at(found, behind)
         text.seek(splitter.position)
-        reader = cls(Elements(path, text, splitter), print_, _stamp(status), form, behind)
+        reader = cls(
+            Elements(path, text, splitter), print_, _stamp(status), form, behind, limit=limit
+        )
         reader.is_resumed = cursor is not None
         reader._skip(taken)
         return reader
@@ -137,7 +157,7 @@ class FileReader:
                 if element is None:
                     self._end()
                     return False
-                self.items.extend(self.format.decode(element))
+                self.items.extend(self.format.decode(element, self.limit))
                 if not self.items:
                     self.behind = self.elements.splitter.position
         except UnreadableFile as exc:

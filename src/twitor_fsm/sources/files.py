@@ -18,7 +18,7 @@ from .file_words import shown
 from .formats import FORMATS
 from .json_split import NotJson, split_object
 from .x_decode import decode_element
-from .x_items import invalid
+from .x_items import MAX_ITEM_BYTES, invalid
 
 __all__ = ["FileBookmarks"]
 
@@ -40,9 +40,10 @@ class FileBookmarks:
         path: The file; its first and last 4 KiB are read at once, to name the crawl.
         page_size: Items of a page, 1 to 10,000; a saved page of the API may be spread over several.
         likes: Store the likes of a file that holds some; without it, such a file is refused.
+        max_item_bytes: A larger bookmark is invalid: it is skipped and kept.
 
     Raises:
-        ConfigurationError: The page size is out of range.
+        ConfigurationError: The page size or the limit is out of range.
     """
 
     service: Final = "file"
@@ -51,11 +52,19 @@ class FileBookmarks:
     price_usd: Final[float | None] = 0.0
 
     def __init__(
-        self, path: str | os.PathLike[str], *, page_size: int = PAGE_SIZE, likes: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        page_size: int = PAGE_SIZE,
+        likes: bool = False,
+        max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
         if not 1 <= page_size <= _MAX_PAGE_SIZE:
             raise ConfigurationError(f"page_size {page_size} is not between 1 and {_MAX_PAGE_SIZE}")
+        if max_item_bytes < 1:
+            raise ConfigurationError(f"max_item_bytes {max_item_bytes} is not above 0")
         self._path: Final = Path(path)
+        self._max_item_bytes: Final = max_item_bytes
         self._page_size: Final = page_size
         self._likes: Final = likes
         self._name: Final = _name_of(self._path) + ("+likes" if likes else "")
@@ -125,8 +134,8 @@ class FileBookmarks:
             return invalid(element, "it is no object")
         for form in FORMATS:
             if form.recognises(members):
-                return form.decode_kept(raw)
-        return decode_element(raw)
+                return form.decode_kept(raw, self._max_item_bytes)
+        return decode_element(raw, self._max_item_bytes)
 
     def _read(self, cursor: str | None, size: int) -> Page:
         """One page, by the reader of the page before if it stands where the cursor points."""
@@ -135,7 +144,9 @@ class FileBookmarks:
                 if self._reader is not None and not self._reader.fits(cursor):
                     self._shut()
                 if self._reader is None:
-                    self._reader = FileReader.open(self._path, cursor, likes=self._likes)
+                    self._reader = FileReader.open(
+                        self._path, cursor, likes=self._likes, limit=self._max_item_bytes
+                    )
                 return self._reader.page(size)
             except OSError as exc:
                 self._shut()

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import msgspec
 
-__all__ = ["NotJson", "Shape", "Splitter", "find_array", "split_array", "split_object"]
+__all__ = ["NotJson", "Shape", "Splitter", "find_array", "has_more", "split_array", "split_object"]
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OTHERS: Final = rb'[^"{}\[\]]*+'
@@ -27,6 +27,8 @@ _SPACES: Final = b" \t\r\n"
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _ASSIGNMENT: Final = re.compile(rb"window\.YTD\.\w{1,60}\.part\d{1,5} ?= ?\[", re.ASCII)
 _ASSIGNMENT_BYTES: Final = 100
+_FEW_BYTES: Final = 256 << 10
+"""A text of this size cannot hold so many elements that a list of them would matter."""
 _CLOSED_BY: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 _any: Final = msgspec.json.Decoder(msgspec.Raw)
 
@@ -218,6 +220,21 @@ def split_array(text: bytes) -> list[bytes]:
     while (value := splitter.take()) is not None:
         found.append(value)
     return found
+
+
+def has_more(text: bytes, most: int) -> bool:
+    """Whether a large array has more elements than `most`: a list of 8 MB of `1,` would take 250 MB.
+
+    For texts up to 256 KiB, and for what is no array, the answer is no: decode those and see.
+    """
+    if len(text) <= _FEW_BYTES or text.count(b",") < most:
+        return False
+    splitter = Splitter(Shape.ARRAY)
+    splitter.feed(text, is_last=True)
+    try:
+        return all(splitter.take() is not None for _ in range(most + 1))
+    except NotJson:
+        return False
 
 
 def split_object(text: bytes) -> dict[str, bytes]:

@@ -38,6 +38,7 @@ from .credentials import (
     checked,
 )
 from .x_decode import decode_element, decode_page, is_page_token
+from .x_items import MAX_ITEM_BYTES
 from .x_problems import errors_only, refusal
 from .x_request import Expand, Vocabulary, checked_base_url, expansions_of, parameters
 from .x_times import closes_until
@@ -102,6 +103,7 @@ class XBookmarks:
         request_timeout_s: Each step of a request: connecting, sending, waiting for the next bytes.
         deadline_s: A whole request with its body, however slowly it drips.
         max_page_bytes: A larger body is refused; also the limit of decompressing.
+        max_item_bytes: A larger post is invalid: it costs itself and not its page.
         page_size: Size of a page when none is asked for, 1 to 100.
         price_usd: Estimated price of an item, USD; None when unknown. X prices what an app reads of *other* accounts
             higher (0.005).
@@ -128,6 +130,7 @@ class XBookmarks:
         request_timeout_s: float = 30.0,
         deadline_s: float = 120.0,
         max_page_bytes: int = MAX_PAGE_BYTES,
+        max_item_bytes: int = MAX_ITEM_BYTES,
         page_size: int = DEFAULT_PAGE_SIZE,
         price_usd: float | None = PRICE_USD,
     ) -> None:
@@ -140,9 +143,9 @@ class XBookmarks:
             )
         if not 1 <= page_size <= _MAX_RESULTS:
             raise ConfigurationError(f"page_size {page_size} is not between 1 and {_MAX_RESULTS}")
-        if request_timeout_s <= 0 or deadline_s <= 0 or max_page_bytes <= 0:
+        if request_timeout_s <= 0 or deadline_s <= 0 or min(max_page_bytes, max_item_bytes) <= 0:
             raise ConfigurationError(
-                "request_timeout_s, deadline_s and max_page_bytes must be above 0"
+                "request_timeout_s, deadline_s, max_page_bytes and max_item_bytes must be above 0"
             )
         asked = parameters(self._expand, Vocabulary(vocabulary))
         self._query: Final = urlencode(
@@ -152,6 +155,7 @@ class XBookmarks:
         self._timeout: Final = httpx.Timeout(request_timeout_s)
         self._deadline_s: Final = deadline_s
         self._max_page_bytes: Final = max_page_bytes
+        self._max_item_bytes: Final = max_item_bytes
         self._page_size: Final = page_size
         self._price_usd: Final = price_usd
         self._shared: Final = client
@@ -231,7 +235,7 @@ class XBookmarks:
 
     def decode(self, raw: str) -> Item | InvalidRaw:
         """Decode one kept element again."""
-        return decode_element(raw)
+        return decode_element(raw, self._max_item_bytes)
 
     async def _me(self) -> tuple[str, int]:
         answer, made = await self._ask(_OWN, "/2/users/me", "", cursor_sent=False)
@@ -244,7 +248,7 @@ class XBookmarks:
         return found, made
 
     def _page(self, answer: _Answer, requests: int) -> Page:
-        body = decode_page(answer.body)
+        body = decode_page(answer.body, limit=self._max_item_bytes)
         if not body.has_data and body.errors:
             raise errors_only(answer.body, now=self._clock.now(), headers=answer.headers)
         return Page(

@@ -6,7 +6,7 @@ Pure. Must not know: HTTP, files, what was asked for.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -16,15 +16,31 @@ from msgspec import Raw
 from ..core.taxonomy import Reason
 from ..errors import SourceUnavailable
 from .base import InvalidRaw, Item, ItemKind
-from .json_split import NotJson, split_array, split_object
+from .json_split import NotJson, has_more, split_array, split_object
 from .richness import NOTHING
-from .x_items import UNREADABLE, Included, as_text, decode_post, invalid, is_absent, is_id
+from .x_items import (
+    MAX_ITEM_BYTES,
+    UNREADABLE,
+    Included,
+    as_text,
+    decode_post,
+    invalid,
+    is_absent,
+    is_id,
+)
 
 __all__ = ["PageBody", "decode_element", "decode_page", "is_page_token"]
 
 _EMPTY: Final = Raw()
 _PAGE_TOKEN: Final = re.compile(r"[!-~]{1,1024}")
 """X's page tokens have 13 to 60 characters."""
+
+_MOST: Final = 1_000
+"""Elements of a page at most; X gives 100."""
+_MOST_SAVED: Final = 100_000
+"""The same of a saved page, which somebody may have joined from many."""
+_INCLUDED: Final = 10
+"""Included objects of a kind for each element at most."""
 
 _POST_NOUNS: Final = frozenset({"tweet", "post"})
 _LISTED: Final = frozenset({"", "id", "ids", "tweet_id", "post_id"})
@@ -78,31 +94,33 @@ class PageBody:
     errors: int
 
 
-def decode_page(body: bytes, *, saved: bool = False) -> PageBody:
+def decode_page(body: bytes, *, saved: bool = False, limit: int = MAX_ITEM_BYTES) -> PageBody:
     """Decode one answer.
 
     Args:
         body: JSON text in UTF-8.
-        saved: Whether it was saved by somebody, who may have left out `meta`.
+        saved: Whether it was saved by somebody, who may have left out `meta` and joined pages.
+        limit: A post of more bytes is invalid.
 
     Raises:
         SourceUnavailable: It is no page (reason `bad_page`): not JSON, or of a shape that a page never has. An
             unexpected shape is never an empty page. Errors alone are no page either, but the caller's to judge:
             no data and `errors` above 0.
     """
+    most = _MOST_SAVED if saved else _MOST
     answer = _split(body.removeprefix(b"\xef\xbb\xbf"))
     has_data = not is_absent(answer.data)
     if not has_data and is_absent(answer.meta) and not is_absent(answer.errors):
-        count = len(_elements(answer.errors, "errors"))
+        count = len(_elements(answer.errors, "errors", most))
         if count:
             return PageBody(items=(), next_token=None, counted=0, has_data=False, errors=count)
     meta = _read_meta(answer.meta, may_lack=saved and has_data)
-    elements = _elements(answer.data, "data") if has_data else []
+    elements = _elements(answer.data, "data", most) if has_data else []
     if not elements and meta.result_count:
         _bad("counts bookmarks that it does not hold")
-    found = Included(answer.includes)
-    items = [decode_post(element, found) for element in elements]
-    errors = [] if is_absent(answer.errors) else _elements(answer.errors, "errors")
+    found = Included(answer.includes, _INCLUDED * most)
+    items = [decode_post(element, found, limit) for element in elements]
+    errors = [] if is_absent(answer.errors) else _elements(answer.errors, "errors", most)
     tombstones = list(_tombstones(errors, {item.key for item in items}, found.referenced))
     items += tombstones
     return PageBody(
@@ -114,30 +132,30 @@ def decode_page(body: bytes, *, saved: bool = False) -> PageBody:
     )
 
 
-def decode_element(raw: str) -> Item | InvalidRaw:
+def decode_element(raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
     """Decode one kept element: what an `Item` or `InvalidRaw` of this module holds as `raw`."""
     element = raw.encode("utf-8", "surrogateescape")
     try:
         envelope = _body.decode(element)
     except msgspec.ValidationError:
-        return decode_post(element, Included(_EMPTY))
+        return decode_post(element, Included(_EMPTY), limit)
     except UNREADABLE:
         try:
             envelope = _split(element)
         except SourceUnavailable:
             return invalid(element, "it is no JSON text")
     if not is_absent(envelope.data):
-        return decode_post(bytes(envelope.data), Included(envelope.includes))
+        return decode_post(bytes(envelope.data), Included(envelope.includes), limit)
     if not is_absent(envelope.errors):
         try:
-            errors = _elements(envelope.errors, "errors")
+            errors = _elements(envelope.errors, "errors", _MOST)
         except SourceUnavailable:
             errors = []
         return next(
             _tombstones(errors, set(), set()),
             invalid(element, "it is an error that names no post"),
         )
-    return decode_post(element, Included(_EMPTY))
+    return decode_post(element, Included(_EMPTY), limit)
 
 
 def is_page_token(text: str) -> bool:
@@ -180,9 +198,19 @@ def _read_meta(raw: Raw, *, may_lack: bool) -> _Meta:
     return meta
 
 
-def _elements(raw: Raw, name: str) -> list[bytes]:
+def _elements(raw: Raw, name: str, most: int) -> list[bytes]:
+    text = bytes(raw)
+    if has_more(text, most):
+        _bad(f"has more than {most} elements in its `{name}`")
+    elements = _cut(raw, name)
+    if len(elements) > most:
+        _bad(f"has more than {most} elements in its `{name}`")
+    return [bytes(element) for element in elements]
+
+
+def _cut(raw: Raw, name: str) -> Sequence[Raw | bytes]:
     try:
-        return [bytes(element) for element in _raws.decode(raw)]
+        return _raws.decode(raw)
     except msgspec.ValidationError:
         _bad(f"has a `{name}` that is no list")
     except UNREADABLE:

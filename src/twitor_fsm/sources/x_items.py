@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from .base import InvalidRaw, Item
-from .json_split import NotJson, split_array, split_object
+from .json_split import NotJson, has_more, split_array, split_object
 from .richness import richness
 
 __all__ = [
@@ -29,15 +29,18 @@ __all__ = [
     "invalid",
     "is_absent",
     "is_id",
+    "too_large",
     "utc",
 ]
 
 MAX_ITEM_BYTES: Final = 1 << 20
-"""A larger element is no bookmark. Posts of 25,000 characters with all their fields take less than 200 KB."""
+"""The default of `max_item_bytes`. Posts of 25,000 characters with all their fields take less than 200 KB."""
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a text that it cannot decode."""
 
+_ENTRY: Final = re.compile(r"(?:.{0,200}-)?tweet-(\d{1,20})", re.ASCII)
+_LONG_BYTES: Final = 1 << 20
 _ID: Final = re.compile(r"[!-~]{1,100}")
 _UTC_CHARS: Final = len("2024-05-01T12:34:56.000Z")
 _EMPTY: Final = Raw()
@@ -88,6 +91,21 @@ class _Note(msgspec.Struct):
     text: str | None = None
 
 
+class _Inner(msgspec.Struct, rename="camel"):
+    tweet_id: str | None = None
+
+
+class _Ids(msgspec.Struct):
+    """Where the formats have the id of a post."""
+
+    id: str | None = None
+    tweet_id: str | None = None
+    camel_id: str | None = msgspec.field(name="tweetId", default=None)
+    bookmark: _Inner | None = None
+    like: _Inner | None = None
+    entry_id: str | None = msgspec.field(name="entryId", default=None)
+
+
 class _Post(msgspec.Struct):
     """A post with its links into `includes`."""
 
@@ -118,6 +136,7 @@ class _Core(msgspec.Struct):
 _post: Final = msgspec.json.Decoder(_Post)
 _includes: Final = msgspec.json.Decoder(_Includes)
 _user: Final = msgspec.json.Decoder(_User)
+_ids: Final = msgspec.json.Decoder(_Ids)
 _named: Final = msgspec.json.Decoder(_Named)
 _media: Final = msgspec.json.Decoder(_Media)
 
@@ -135,6 +154,19 @@ def invalid(element: bytes, message: str, *, key: str | None = None) -> InvalidR
         raw=as_text(element),
         message=message,
     )
+
+
+def too_large(element: bytes, limit: int) -> InvalidRaw:
+    """An element beyond the limit; nothing but its id is looked for, under any of the names that our formats have."""
+    message = f"it is larger than {limit} bytes (max_item_bytes)"
+    try:
+        found = _ids.decode(element)
+    except UNREADABLE:
+        return invalid(element, message)
+    listed = _ENTRY.fullmatch(found.entry_id or "")
+    inner = found.bookmark or found.like or _Inner()
+    names = (found.tweet_id, found.camel_id, inner.tweet_id, listed and listed[1], found.id)
+    return invalid(element, message, key=next(filter(is_id, names), None))
 
 
 def is_id(value: object) -> bool:
@@ -174,17 +206,22 @@ def is_absent(raw: Raw) -> bool:
 
 
 class Included:
-    """The `includes` of a page, by id, and what its posts refer to."""
+    """The `includes` of a page, by id, and what its posts refer to.
+
+    Args:
+        raw: Their text.
+        most: Objects of a kind at most; a list of more is not looked into.
+    """
 
     __slots__ = ("media", "places", "polls", "posts", "referenced", "tweets", "users")
 
-    def __init__(self, raw: Raw) -> None:
+    def __init__(self, raw: Raw, most: int = 10_000) -> None:
         parts = _Includes()
         if not is_absent(raw):
             try:
-                parts = _includes.decode(raw)
+                parts = _lenient_includes(raw, most) if _is_long(raw) else _includes.decode(raw)
             except UNREADABLE:
-                parts = _lenient_includes(raw)
+                parts = _lenient_includes(raw, most)
         self.users = _by(parts.users, _user.decode, lambda user: user.id)
         self.tweets = _by(parts.tweets, _lenient_post, lambda post: post.id)
         self.posts = _by(parts.posts, _lenient_post, lambda post: post.id)
@@ -207,13 +244,18 @@ def _by(
     return found
 
 
-def _lenient_includes(raw: Raw) -> _Includes:
-    """Each list on its own, when one of them has an unknown shape."""
+def _is_long(raw: Raw) -> bool:
+    """Whether a list of so many that it would take much memory may hide in it."""
+    return len(raw) > _LONG_BYTES and bytes(raw).count(b",") > _LONG_BYTES // 8
+
+
+def _lenient_includes(raw: Raw, most: int) -> _Includes:
+    """Each list on its own, when one of them has an unknown shape or may be too long."""
     found = _Includes()
     try:
         parts = split_object(bytes(raw))
         for name in _Includes.__struct_fields__:
-            if name in parts:
+            if name in parts and not has_more(parts[name], most):
                 setattr(found, name, [Raw(element) for element in split_array(parts[name])])
     except NotJson:
         pass
@@ -253,15 +295,16 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-def decode_post(element: bytes, found: Included) -> Item | InvalidRaw:
+def decode_post(element: bytes, found: Included, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
     """Decode one post.
 
     Args:
         element: As it was sent.
         found: The `includes` of its page; notes there which posts it refers to.
+        limit: A post of more bytes is invalid; one that has more only with its `includes` goes without them.
     """
-    if len(element) > MAX_ITEM_BYTES:
-        return invalid(element, f"it is larger than {MAX_ITEM_BYTES} bytes")
+    if len(element) > limit:
+        return too_large(element, limit)
     try:
         post = _post.decode(element)
     except UNREADABLE:
@@ -277,7 +320,10 @@ def decode_post(element: bytes, found: Included) -> Item | InvalidRaw:
     text = (long.text if long is not None else None) or post.text
     if text is None:
         return invalid(element, "it has no text", key=post.id)
-    parts, included = _belonging(post, found)
+    belonging = _belonging(post, found, limit - len(element))
+    if belonging is None:
+        return decode_post(element, Included(_EMPTY), limit)
+    parts, included = belonging
     author = found.users.get(post.author_id) if post.author_id is not None else None
     username = name = None
     if author is not None:
@@ -310,11 +356,11 @@ def _usable_id(element: bytes) -> str | None:
     return key if is_id(key) else None
 
 
-def _belonging(post: _Post, found: Included) -> tuple[bytes, int]:
+def _belonging(post: _Post, found: Included, room: int) -> tuple[bytes, int] | None:
     """What of the page's `includes` belongs to this post, as JSON text, and how many things that is.
 
     Its author, mentioned and answered users, media, poll and place, the posts that it refers to and what belongs to
-    them.
+    them. None if it takes more than `room` bytes: each post of a page may refer to the same huge one.
     """
     chosen: dict[str, dict[str, bytes]] = {}
     posts = [post]
@@ -336,6 +382,8 @@ def _belonging(post: _Post, found: Included) -> tuple[bytes, int]:
             _take(chosen, "places", found.places, (one.geo.place_id,))
     if not chosen:
         return b"", 0
+    if sum(len(raw) for raws in chosen.values() for raw in raws.values()) > room:
+        return None
     lists = [
         b'"%s":[%s]' % (kind.encode(), b",".join(raws.values())) for kind, raws in chosen.items()
     ]

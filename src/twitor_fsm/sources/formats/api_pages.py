@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ...errors import SourceUnavailable
 from ..base import InvalidRaw, Item
 from ..x_decode import decode_element, decode_page
-from ..x_items import invalid
+from ..x_items import MAX_ITEM_BYTES, invalid
 
 __all__ = ["ApiPages"]
 
@@ -28,16 +28,16 @@ class ApiPages:
         data = members.get("data", b"").lstrip()
         return data[:1] in (b"[", b"{") or "meta" in members
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The bookmarks of one page; a page that is none (a saved refusal, say) is invalid as a whole."""
         try:
-            page = decode_page(element, saved=True)
+            page = decode_page(element, saved=True, limit=limit)
         except SourceUnavailable as exc:
             return (invalid(element, f"it is no page: {exc}"),)
         if not page.has_data and page.errors:
             return (invalid(element, "it is a saved error instead of a page"),)
         return page.items
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept item or element."""
-        return decode_element(raw)
+        return decode_element(raw, limit)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any, text_at
 from ..richness import richness
-from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id
+from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, too_large
 
 __all__ = ["ArchiveBookmarks", "ArchiveLikes"]
 
@@ -36,13 +36,13 @@ class ArchiveBookmarks:
         bare = "tweetId" in members and not _BARE.isdisjoint(members)
         return members.get("bookmark", b"").lstrip()[:1] == b"{" or bare
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The one bookmark."""
-        return (_decode(element, "bookmark"),)
+        return (_decode(element, "bookmark", limit),)
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept bookmark."""
-        return _decode(raw.encode("utf-8", "surrogateescape"), "bookmark")
+        return _decode(raw.encode("utf-8", "surrogateescape"), "bookmark", limit)
 
 
 class ArchiveLikes:
@@ -57,18 +57,18 @@ class ArchiveLikes:
         """A like stands under its name."""
         return members.get("like", b"").lstrip()[:1] == b"{"
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The one like."""
-        return (_decode(element, "like"),)
+        return (_decode(element, "like", limit),)
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept like."""
-        return _decode(raw.encode("utf-8", "surrogateescape"), "like")
+        return _decode(raw.encode("utf-8", "surrogateescape"), "like", limit)
 
 
-def _decode(element: bytes, name: str) -> Item | InvalidRaw:
-    if len(element) > MAX_ITEM_BYTES:
-        return invalid(element, f"it is larger than {MAX_ITEM_BYTES} bytes")
+def _decode(element: bytes, name: str, limit: int) -> Item | InvalidRaw:
+    if len(element) > limit:
+        return too_large(element, limit)
     try:
         value = read_any(element)
     except Unreadable as exc:

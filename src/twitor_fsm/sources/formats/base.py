@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..base import InvalidRaw, Item
+from ..x_items import MAX_ITEM_BYTES
 
 __all__ = ["Format"]
 
@@ -41,10 +42,13 @@ class Format(Protocol):
         """
         ...
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
-        """The bookmarks in one element, in listing order; what cannot be decoded is an `InvalidRaw`, never raised."""
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
+        """The bookmarks in one element, in listing order; what cannot be decoded is an `InvalidRaw`, never raised.
+
+        So is a bookmark of more than `limit` bytes.
+        """
         ...
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """Decode one kept element again: the `raw` of something that `decode` gave."""
         ...

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any, text_at
-from ..x_items import invalid
+from ..x_items import MAX_ITEM_BYTES, invalid
 from .web_capture import page_items
 
 __all__ = ["Har"]
@@ -43,7 +43,7 @@ class Har:
         """An entry has a request and a response; a kept one says so."""
         return "har_entry" in members or ("request" in members and "response" in members)
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The bookmarks of one answer; none for any other traffic, and for refusals."""
         if _MENTIONED not in element:
             return ()
@@ -58,10 +58,10 @@ class Har:
         body = _body(entry)
         if body is None:
             return (_lost(entry, "the capture holds no text of this answer; save it with content"),)
-        found = page_items(body)
+        found = page_items(body, limit)
         return (_lost(entry, "it is no page of the bookmarks listing"),) if found is None else found
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """What is kept of an answer without bookmarks cannot be decoded any better."""
         element = raw.encode("utf-8", "surrogateescape")
         return invalid(element, "nothing of this answer was kept but that it was there")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, count_at, list_at, read_any, text_at
 from ..richness import richness
-from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, utc
+from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, too_large, utc
 
 __all__ = ["Twillot"]
 
@@ -33,18 +33,18 @@ class Twillot:
         """A record has its post's id under `tweet_id` beside the text."""
         return "tweet_id" in members and "full_text" in members
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The one bookmark of a record."""
-        return (_decode(element),)
+        return (_decode(element, limit),)
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept record."""
-        return _decode(raw.encode("utf-8", "surrogateescape"))
+        return _decode(raw.encode("utf-8", "surrogateescape"), limit)
 
 
-def _decode(element: bytes) -> Item | InvalidRaw:
-    if len(element) > MAX_ITEM_BYTES:
-        return invalid(element, f"it is larger than {MAX_ITEM_BYTES} bytes")
+def _decode(element: bytes, limit: int) -> Item | InvalidRaw:
+    if len(element) > limit:
+        return too_large(element, limit)
     try:
         record = read_any(element)
     except Unreadable as exc:

@@ -16,7 +16,7 @@ from ..base import InvalidRaw, Item
 from ..json_split import NotJson, split_array, split_object
 from ..loose_json import Unreadable, at, list_at, read_any, text_at
 from ..web_posts import item_of
-from ..x_items import MAX_ITEM_BYTES, invalid
+from ..x_items import MAX_ITEM_BYTES, invalid, too_large
 
 __all__ = ["WebCapture", "is_listing", "page_items"]
 
@@ -39,33 +39,33 @@ class WebCapture:
             return True
         return is_listing(members.get("data", b""))
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The bookmarks of one answer; one that is no page of the listing (a saved refusal) is invalid as a whole."""
         try:
             if "entryId" in split_object(element):
-                return (self.decode_kept(element.decode("utf-8", "surrogateescape")),)
+                return (self.decode_kept(element.decode("utf-8", "surrogateescape"), limit),)
         except NotJson:
             pass
-        found = page_items(element)
+        found = page_items(element, limit)
         return (
             (invalid(element, "it is no page of the bookmarks listing"),)
             if found is None
             else found
         )
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept entry."""
         element = raw.encode("utf-8", "surrogateescape")
-        return next(_decode(element), None) or invalid(element, "it is no entry with a post")
+        return next(_decode(element, limit), None) or invalid(element, "it is no entry with a post")
 
 
-def page_items(answer: bytes) -> tuple[Item | InvalidRaw, ...] | None:
-    """The bookmarks of an answer, in its order; None if it is no page of the listing."""
+def page_items(answer: bytes, limit: int) -> tuple[Item | InvalidRaw, ...] | None:
+    """The bookmarks of an answer, in its order; None if it is no page of the listing. One of more than `limit` bytes is invalid."""
     try:
         data = split_object(answer).get("data", b"")
         if not is_listing(data):
             return None
-        return tuple(item for entry in _entries(data) for item in _decode(entry))
+        return tuple(item for entry in _entries(data) for item in _decode(entry, limit))
     except NotJson:
         return None
 
@@ -93,10 +93,10 @@ def _entries(data: bytes) -> Iterator[bytes]:
                 yield from split_array(members[name])
 
 
-def _decode(entry: bytes) -> Iterator[Item | InvalidRaw]:
+def _decode(entry: bytes, limit: int) -> Iterator[Item | InvalidRaw]:
     """The post of an entry; none for a cursor, an advertisement and the like."""
-    if len(entry) > MAX_ITEM_BYTES:
-        yield invalid(entry, f"it is larger than {MAX_ITEM_BYTES} bytes")
+    if len(entry) > limit:
+        yield too_large(entry, limit)
         return
     try:
         value = read_any(entry)

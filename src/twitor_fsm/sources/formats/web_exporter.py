@@ -17,7 +17,7 @@ from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any
 from ..richness import richness
 from ..web_posts import item_of, shown_post, web_date
-from ..x_items import MAX_ITEM_BYTES, UNREADABLE, as_text, invalid, utc
+from ..x_items import MAX_ITEM_BYTES, UNREADABLE, as_text, invalid, too_large, utc
 
 __all__ = ["WebExporter", "record_of", "says_not_bookmarked"]
 
@@ -62,18 +62,18 @@ class WebExporter:
         """A record has its text under `full_text`."""
         return "full_text" in members and "id" in members and "tweet_id" not in members
 
-    def decode(self, element: bytes) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
         """The one bookmark of a record."""
-        return (_decode(element),)
+        return (_decode(element, limit),)
 
-    def decode_kept(self, raw: str) -> Item | InvalidRaw:
+    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept record."""
-        return _decode(raw.encode("utf-8", "surrogateescape"))
+        return _decode(raw.encode("utf-8", "surrogateescape"), limit)
 
 
-def _decode(element: bytes) -> Item | InvalidRaw:
-    if len(element) > MAX_ITEM_BYTES:
-        return invalid(element, f"it is larger than {MAX_ITEM_BYTES} bytes")
+def _decode(element: bytes, limit: int) -> Item | InvalidRaw:
+    if len(element) > limit:
+        return too_large(element, limit)
     try:
         record = _read(element)
     except msgspec.ValidationError as exc:
