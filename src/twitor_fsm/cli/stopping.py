@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a graceful end, the second ends the process at once.
+"""SIGINT and SIGTERM: the first asks for a graceful end, the second ends the process at once; so may a time limit.
 
 Handlers are installed before anything heavy is loaded, so that no moment is left in which a signal ends the process
 between two thoughts.
@@ -8,15 +8,18 @@ Must not know: what is being stopped.
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Self
 
+import attrs
+
 from ..clock import SystemClock
-from .failures import Failure
+from .failures import Failure, close
 from .terminal import say, show_cursor
 
-__all__ = ["STOPPING", "Stop", "stoppable", "stopped_early"]
+__all__ = ["STOPPING", "Stop", "TimeLimit", "stoppable", "stopped_early"]
 
 STOPPING: Final = (
     "stopping: what is under way is finished and a checkpoint saved "
@@ -27,6 +30,25 @@ _DOUBLE_S: Final = 0.2
 """Signals this close together are one: `timeout`, shells and launchers send theirs to process and group."""
 
 
+_TELL_S: Final = 0.5
+"""How long telling of an end may hold it up: whoever should read may have stopped reading."""
+
+
+@attrs.frozen
+class TimeLimit:
+    """How long a graceful end may take.
+
+    Attributes:
+        seconds: From the first signal on.
+        failure: What is told when it took longer; the process ends with its code.
+        as_json: Whether programs are told too.
+    """
+
+    seconds: float
+    failure: Failure
+    as_json: bool
+
+
 class Stop:
     """Catches the signals while it is entered.
 
@@ -35,6 +57,8 @@ class Stop:
     """
 
     def __init__(self, message: str) -> None:
+        self._limit: TimeLimit | None = None
+        self._alarm: threading.Timer | None = None
         self.asked = False
         """Whether a first signal came."""
         self._message = message
@@ -56,6 +80,31 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def limit(self, limit: TimeLimit) -> None:
+        """End the process if a graceful end takes longer. A thread sees to it: what hangs may be the event loop."""
+        self._limit = limit
+        if self.asked:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """An end has begun: from now on the limit counts, if there is one. Again is harmless."""
+        if self._limit is None or self._alarm is not None:
+            return
+        self._alarm = threading.Timer(self._limit.seconds, self._overdue, [self._limit])
+        self._alarm.daemon = True
+        self._alarm.start()
+
+    @staticmethod
+    def _overdue(limit: TimeLimit) -> None:
+        telling = threading.Thread(
+            target=close, args=[limit.failure], kwargs={"as_json": limit.as_json}, daemon=True
+        )
+        telling.start()
+        telling.join(_TELL_S)
+        os._exit(limit.failure.exit_code)
 
     def react(self, callback: Callable[[], Any]) -> None:
         """What the first signal does from now on, in the running loop; at once if it came already."""
@@ -68,6 +117,7 @@ class Stop:
         now = self._clock.monotonic()
         if not self.asked:
             self.asked, self._at = True, now
+            self.hurry()
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._begin)
             else:
