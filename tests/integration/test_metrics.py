@@ -147,10 +147,10 @@ async def test_sessions_are_shown_by_state_while_they_run(
         if isinstance(event, ErrorSeen):
             clock.time += 1.0  # time passes, so that a run has a length
 
-    down = {1: SourceUnavailable("no route")}
+    down: dict[int, BaseException] = {1: SourceUnavailable("no route")}
     await engine.crawl(
         ListSource(ids(2), script=down), user_id="me", handler=handler, observers=[look]
-    )  # type: ignore[arg-type]
+    )
     assert seen == [{"running": 1}, {"running": 1}]
     assert by_label(metrics, "sessions", "state") == {}
     assert value(metrics, "session_run_seconds_count") == 1
