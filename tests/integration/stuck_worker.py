@@ -1,7 +1,8 @@
 """`twitor worker` as it is, over a source that hangs: what a test stops.
 
 Usage: stuck_worker.py MODE ARGS...; the first request of MODE `deaf` ignores every cancellation, that of `blocking` holds
-the event loop itself, that of `waiting` waits as long as it may. Each says "hanging" first. Leases of tasks are short.
+the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may.
+Each says "hanging" first. Leases of tasks are short.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ async def fetch(_self: Any, _user_id: str, _cursor: object, _page_size: object) 
     sys.stderr.flush()
     while True:
         try:
+            if MODE == "chatty":
+                sys.stderr.write("x" * (64 << 20))
             if MODE == "blocking":
                 time.sleep(60)  # noqa: ASYNC251 - that is what hangs
             await asyncio.sleep(60)

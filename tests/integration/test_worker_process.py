@@ -264,6 +264,15 @@ async def test_what_hangs_does_not_hold_the_end_and_nothing_is_lost(site: Site, 
     assert await is_finished_by_another(site)
 
 
+async def test_a_stderr_that_nobody_reads_does_not_hold_the_end(site: Site) -> None:
+    await site.ask(USER)
+    async with site.worker("--drain-timeout", "1", script=(STUCK, "chatty")) as worker:
+        await worker.said("hanging")
+        worker.process.send_signal(signal.SIGTERM)
+        await until(lambda: worker.process.returncode is not None)  # no word more is read
+        assert worker.process.returncode == 75
+
+
 async def test_a_second_signal_ends_it_at_once(site: Site) -> None:
     await site.ask(USER)
     async with site.worker("--drain-timeout", "600", script=(STUCK, "deaf")) as worker:

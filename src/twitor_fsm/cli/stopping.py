@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Self
 
@@ -34,6 +35,11 @@ _TELL_S: Final = 0.5
 """How long telling of an end may hold it up: whoever should read may have stopped reading."""
 
 
+_BEGIN: Final = b"\0"
+_BEGINNINGS: Final = (_BEGIN, bytes([signal.SIGINT]), bytes([signal.SIGTERM]))
+"""What begins the time of an end: our own word, or a signal as the interpreter writes it."""
+
+
 @attrs.frozen
 class TimeLimit:
     """How long a graceful end may take.
@@ -49,6 +55,54 @@ class TimeLimit:
     as_json: bool
 
 
+class _Alarm:
+    """Ends the process when its time is over. A thread sees to it, since what hangs may be the event loop.
+
+    The interpreter itself writes to the thread's pipe when a signal comes: Python's own handlers wait for the main thread,
+    which may be blocked for ever (seen: in a write to a stderr that nobody reads). The thread is there from the start: a
+    handler that starts one may interrupt the starting of another, and wait for its lock for ever.
+    """
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+        self._over = threading.Event()
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._before: int | None = None
+        with suppress(ValueError):  # not the main thread: whoever runs us there has the signals
+            self._before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        """From now on."""
+        with suppress(BlockingIOError):  # so full that it has begun
+            os.write(self._writing, _BEGIN)
+
+    def cancel(self) -> None:
+        """It ended in time."""
+        if self._before is not None:
+            signal.set_wakeup_fd(self._before)
+        self._over.set()
+        self.begin()
+        self._thread.join()
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def _watch(self) -> None:
+        while os.read(self._reading, 1) not in _BEGINNINGS:
+            pass
+        if self._over.wait(self._limit.seconds):
+            return
+        failure = self._limit.failure
+        telling = threading.Thread(
+            target=close, args=[failure], kwargs={"as_json": self._limit.as_json}, daemon=True
+        )
+        telling.start()
+        telling.join(_TELL_S)
+        os._exit(failure.exit_code)
+
+
 class Stop:
     """Catches the signals while it is entered.
 
@@ -57,8 +111,7 @@ class Stop:
     """
 
     def __init__(self, message: str) -> None:
-        self._limit: TimeLimit | None = None
-        self._alarm: threading.Timer | None = None
+        self._alarm: _Alarm | None = None
         self.asked = False
         """Whether a first signal came."""
         self._message = message
@@ -84,27 +137,15 @@ class Stop:
             self._alarm.cancel()
 
     def limit(self, limit: TimeLimit) -> None:
-        """End the process if a graceful end takes longer. A thread sees to it: what hangs may be the event loop."""
-        self._limit = limit
+        """End the process if a graceful end takes longer; may be said once."""
+        self._alarm = _Alarm(limit)
         if self.asked:
             self.hurry()
 
     def hurry(self) -> None:
         """An end has begun: from now on the limit counts, if there is one. Again is harmless."""
-        if self._limit is None or self._alarm is not None:
-            return
-        self._alarm = threading.Timer(self._limit.seconds, self._overdue, [self._limit])
-        self._alarm.daemon = True
-        self._alarm.start()
-
-    @staticmethod
-    def _overdue(limit: TimeLimit) -> None:
-        telling = threading.Thread(
-            target=close, args=[limit.failure], kwargs={"as_json": limit.as_json}, daemon=True
-        )
-        telling.start()
-        telling.join(_TELL_S)
-        os._exit(limit.failure.exit_code)
+        if self._alarm is not None:
+            self._alarm.begin()
 
     def react(self, callback: Callable[[], Any]) -> None:
         """What the first signal does from now on, in the running loop; at once if it came already."""
