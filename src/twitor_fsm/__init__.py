@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .interop import to_transitions
     from .journal import Journal, read_journal, write_journal
     from .machine import Machine, machine_for, step
+    from .metrics import PrometheusMetrics
     from .proving import prove
     from .queue_manager import (
         DeadReason,
@@ -160,6 +161,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "interop": ("to_transitions",),
     "journal": ("Journal", "read_journal", "write_journal"),
     "machine": ("Machine", "machine_for", "step"),
+    "metrics": ("PrometheusMetrics",),
     "proving": ("prove",),
     "replaying": ("Replayed", "replay"),
     "queue_manager": (
@@ -229,6 +231,7 @@ __all__ = [
     "Page",
     "Policy",
     "Postpone",
+    "PrometheusMetrics",
     "Proof",
     "QueueError",
     "QueueFull",

@@ -39,6 +39,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST_PORT: Final = re.compile(
     r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?|/.*", re.ASCII | re.DOTALL
 )
+_HOST: Final = re.compile(r"[\w.:-]{1,253}", re.ASCII)
 _NUMBERS: Final = {
     int: re.compile(r"[+-]?[0-9]{1,18}"),
     float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
@@ -81,12 +82,18 @@ class _Range:
     """Whether a URL may be a file's path instead."""
     or_word: str = ""
     """A word that may stand in place of a URL."""
+    or_none: bool = False
+    """Whether it may be left open."""
+    is_host: bool = False
+    """Whether it is a name or an address of a machine instead of a URL."""
 
     @property
     def words(self) -> str:
         """What is allowed, for the message."""
         if self.kind is Path:
             return "the path of a folder"
+        if self.is_host:
+            return "the name or the address of a machine"
         if self.kind is str:
             urls = "a URL that begins with " + " or ".join(f"{s}://" for s in self.schemes)
             word = f", or the word {self.or_word}" if self.or_word else ""
@@ -111,8 +118,12 @@ class _Range:
 
     def allows(self, value: Any) -> bool:
         """Whether the value is one of this setting's."""
+        if value is None and self.or_none:
+            return True
         if self.kind is Path:
-            return value is None or (isinstance(value, Path) and "\0" not in str(value))
+            return isinstance(value, Path) and "\0" not in str(value)
+        if self.is_host:
+            return isinstance(value, str) and _HOST.fullmatch(value) is not None
         if self.kind is str:
             is_text = isinstance(value, str) and value.isprintable()
             return is_text and (value == self.or_word != "" or self._allows_url(value))
@@ -314,8 +325,26 @@ class Settings:
     token_dir: Path | None = _setting(
         None,
         "Folder with one token file for each user, named by the user's id",
-        _Range(Path),
+        _Range(Path, or_none=True),
         f"{PREFIX}TOKEN_DIR",
+    )
+    metrics_host: str = _setting(
+        "127.0.0.1",
+        "Where a worker listens for probes and scrapes, if it does",
+        _Range(str, is_host=True),
+        f"{PREFIX}METRICS_HOST",
+    )
+    metrics_port: int | None = _setting(
+        None,
+        "Port of a worker for /metrics, /healthz and /readyz; 0 takes a free one",
+        _Range(int, 0, 65_535, or_none=True),
+        f"{PREFIX}METRICS_PORT",
+    )
+    drain_timeout_s: float = _setting(
+        30.0,
+        "How long a worker that is told to stop may take, seconds",
+        _seconds(1),
+        f"{PREFIX}DRAIN_TIMEOUT_S",
     )
 
 

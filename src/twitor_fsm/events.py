@@ -43,12 +43,17 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class SessionStarted(Event):
-    """A session begins, or goes on in this process (`resumed`)."""
+    """A session begins, or goes on in this process (`resumed`).
+
+    Attributes:
+        counters: The session's counts as of its last commit: those of another process, if it goes on.
+    """
 
     user_id: str
     source: str
     state: str
     resumed: bool
+    counters: Counters = attrs.field(factory=Counters)
 
 
 @attrs.frozen(kw_only=True)
@@ -112,11 +117,20 @@ class CheckpointSaved(Event):
 
 @attrs.frozen(kw_only=True)
 class SessionEnded(Event):
-    """The session's run in this process is over; always the last event."""
+    """The session's run in this process is over; always the last event.
+
+    Attributes:
+        counters: The session's counts as of its last commit.
+        resume_at: When its pause ends, epoch seconds; None if it does not pause.
+        lost: Whether another process took it over.
+    """
 
     state: str
     reason: str | None
     message: str
+    counters: Counters = attrs.field(factory=Counters)
+    resume_at: float | None = None
+    lost: bool = False
 
 
 Observer = Callable[[Event], None]

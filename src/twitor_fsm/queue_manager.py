@@ -40,6 +40,7 @@ from .queueing.takers import Takers, current_task
 from .valkey.connection import Connection
 from .valkey.embedded import EMBEDDED, EmbeddedServer, folder_beside
 from .valkey.keys import QueueKeys
+from .valkey.server_facts import ServerFacts, facts_of
 from .valkey.task_queue import TaskQueue
 
 __all__ = [
@@ -298,6 +299,25 @@ class QueueManager:
         await self._enqueue([task])
         return task.task_id
 
+    async def offer(
+        self,
+        task_type: str,
+        payload: Mapping[str, Any],
+        *,
+        task_id: str,
+        priority: int = 0,
+        delay: float = 0.0,
+        max_retries: int | None = None,
+    ) -> bool:
+        """As `enqueue` with an id of one's own; whether the task was added.
+
+        False: one with this id is not done yet, so nothing changed. (Also when the answer to a first try was lost that
+        had added it.)
+        """
+        body = body_of(task_type, payload, limit=self._max_payload_bytes)
+        task = self._new(body, task_id, priority=priority, delay=delay, max_retries=max_retries)
+        return await self._enqueue([task]) == 1
+
     def check(
         self,
         task_type: str,
@@ -360,17 +380,16 @@ class QueueManager:
             delay_s=delay,
         )
 
-    async def _enqueue(self, tasks: list[NewTask]) -> None:
+    async def _enqueue(self, tasks: list[NewTask]) -> int:
+        """Returns how many were not known yet."""
         queue = self._now_open.queue
         while True:
             try:
-                await self._patiently(lambda: queue.enqueue(tasks, max_size=self._max_size))
+                return await self._patiently(lambda: queue.enqueue(tasks, max_size=self._max_size))
             except QueueFull:
                 if not self._blocks:
                     raise
                 await self._clock.sleep(FULL_LOOK_S)
-            else:
-                return
 
     async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         until = self._clock.monotonic() + PATIENCE_S
@@ -493,6 +512,16 @@ class QueueManager:
     async def is_paused(self) -> bool:
         """Whether nothing is handed out to anybody until `resume`."""
         return (await self._patiently(self._now_open.queue.counts)).is_paused
+
+    async def server_facts(self) -> ServerFacts:
+        """What the server says of itself: version, persistence, memory.
+
+        Raises:
+            QueueMisconfigured: This user may not ask (INFO).
+            QueueError: No answer.
+        """
+        connection = self._now_open.connection
+        return facts_of(await self._patiently(lambda: connection.command("INFO")))
 
     async def health_check(self) -> QueueHealth:
         """Status and counts; never raises, connected or not."""

@@ -156,7 +156,9 @@ class Steps:
         message = (
             f"unexpected {type(error).__name__}{where(error)}. What was committed before stands"
         )
-        await self.post(Trigger.FATAL_FAILED, self.facts(ErrorCategory.FATAL, Reason.BUG, message))
+        facts = self.facts(ErrorCategory.FATAL, Reason.BUG, message)
+        self._teller.broke(facts, operation="session")
+        await self.post(Trigger.FATAL_FAILED, facts)
 
     async def store_failed(self, error: StoreError) -> None:
         """The store is out: end without it."""
@@ -164,6 +166,7 @@ class Steps:
         reason = error.reason if isinstance(error, StoreUnavailable) else Reason.DATABASE_ERROR
         facts = self.facts(ErrorCategory.DATABASE, reason, str(error))
         _LOG.error("%s", error, extra=self._teller.extra("commit"))
+        self._teller.broke(facts, operation="commit")
         await self.post(Trigger.STORE_FAILED, attrs.evolve(facts, operation="commit"))
 
     def recovered(self) -> None:
@@ -297,6 +300,7 @@ class Steps:
         bug = attrs.evolve(
             facts, category=ErrorCategory.FATAL, reason=Reason.BUG, message=str(error), delay_s=0.0
         )
+        self._teller.broke(bug, operation="step")
         await self.post(Trigger.FATAL_FAILED, bug)
 
     def facts(

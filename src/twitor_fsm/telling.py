@@ -5,7 +5,8 @@ from .clock import Clock
 from .core.progress import Progress
 from .core.records import Claim, Counters, Skip
 from .core.recovery import RecoveryStrategy
-from .core.states import Effect, Step
+from .core.states import Effect, Facts, Step
+from .core.taxonomy import ErrorAction, ErrorCategory
 from .events import (
     CheckpointSaved,
     ErrorSeen,
@@ -50,6 +51,7 @@ class Teller:
                 source=crawl.source,
                 state=str(self._session.value.state),
                 resumed=resumed,
+                counters=self._session.counters,
             )
         )
 
@@ -62,6 +64,9 @@ class Teller:
                 state=report.state,
                 reason=report.reason,
                 message=report.message,
+                counters=report.counters,
+                resume_at=report.resume_at,
+                lost=report.lost,
             )
         )
         self._hub.end()
@@ -88,6 +93,21 @@ class Teller:
                 message=strategy.message,
                 operation=operation,
                 item=item,
+            )
+        )
+
+    def broke(self, facts: Facts, *, operation: str) -> None:
+        """Something failed that no strategy recovers from, the store or the program itself; the log has it."""
+        self._hub.emit(
+            ErrorSeen(
+                session_id=self._id,
+                at=self._clock.now(),
+                category=facts.category or ErrorCategory.FATAL,
+                reason=str(facts.reason),
+                action=ErrorAction.ABORT,
+                delay_s=0.0,
+                message=facts.message,
+                operation=operation,
             )
         )
 

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 import attrs
 
@@ -32,7 +32,7 @@ from .report import CrawlReport
 from .session import Handler
 from .sources.base import InvalidRaw, Item, Page, Source
 
-__all__ = ["CRAWL", "PROCESS_BOOKMARK", "Worker", "enqueue_crawl"]
+__all__ = ["CRAWL", "PROCESS_BOOKMARK", "AskedCrawl", "Worker", "ask_for_crawl", "enqueue_crawl"]
 
 CRAWL: Final = "crawl"
 """Task type of a crawl; its payload names user and source, never a token."""
@@ -55,6 +55,8 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DIGEST: Final = "sha256"
 
 _LOG: Final = logging.getLogger("twitor_fsm.worker")
+_CRAWLS: Final = logging.getLogger("twitor_fsm.worker.crawls")
+"""How crawls ended: who tells each one anyway leaves these records out."""
 
 ProcessBookmark = Callable[[QueueTask], Awaitable[object]]
 
@@ -63,7 +65,31 @@ class CrawlFailed(TwitorError):
     """A session ended in a way that another one, later, may not."""
 
 
+@attrs.frozen
+class AskedCrawl:
+    """A crawl that was asked for: its task's id, and whether the task is new (False: it was in the queue already)."""
+
+    task_id: str
+    is_new: bool
+
+
+class CrawlWish(TypedDict, total=False):
+    """What `enqueue_crawl` and `ask_for_crawl` take besides user and source."""
+
+    engine: CrawlEngine | None
+    session_id: str | None
+    delay: float
+    priority: int
+
+
 async def enqueue_crawl(
+    queue: QueueManager, *, user_id: str, source: str = "x", **wish: Unpack[CrawlWish]
+) -> str:
+    """Ask for a crawl as `ask_for_crawl` does; returns the task's id alone."""
+    return (await ask_for_crawl(queue, user_id=user_id, source=source, **wish)).task_id
+
+
+async def ask_for_crawl(
     queue: QueueManager,
     *,
     user_id: str,
@@ -72,7 +98,7 @@ async def enqueue_crawl(
     session_id: str | None = None,
     delay: float = 0.0,
     priority: int = 0,
-) -> str:
+) -> AskedCrawl:
     """Ask for a crawl; while one of this user and source is asked for or runs, nothing is added.
 
     Args:
@@ -86,7 +112,7 @@ async def enqueue_crawl(
         priority: Higher is crawled first.
 
     Returns:
-        The task's id: `crawl:x:42`, or `crawl:sha256:` and a digest where a name is unusual.
+        The task's id (`crawl:x:42`, or `crawl:sha256:` and a digest where a name is unusual), and whether it is new.
 
     Raises:
         ConfigurationError: No crawl could be started with this user id or source (with `engine` only); nothing was
@@ -101,7 +127,8 @@ async def enqueue_crawl(
     if engine is not None:
         queue.check(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
         await engine.reserve(user_id, source)
-    return await queue.enqueue(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
+    is_new = await queue.offer(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
+    return AskedCrawl(task_id, is_new)
 
 
 def _task_id(crawl: CrawlKey) -> str:
@@ -195,6 +222,15 @@ class Worker:
         """Take nothing more; sessions that run checkpoint, and their tasks go back to the queue."""
         self._stop.set()
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is taken: `stop` was called, or memory or disk ran out."""
+        return self._stop.is_set()
+
+    async def until_draining(self) -> None:
+        """Return when nothing more is taken."""
+        await self._stop.wait()
+
     async def run(self) -> None:
         """Work until `stop`.
 
@@ -269,7 +305,7 @@ class Worker:
             return
         if _is_done(report.state, report.category, reason):
             if report.category is ErrorCategory.AUTH:
-                _LOG.error("crawl of user %s: %s", report.user_id, report.message)
+                _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
             return
         if report.resume_at is not None:
             raise Postpone(max(0.0, report.resume_at - self._engine.clock.now()))
@@ -284,7 +320,7 @@ class Worker:
             case ErrorCategory.NETWORK | ErrorCategory.DATABASE:
                 raise CrawlFailed(report.message)
             case ErrorCategory.FATAL:
-                _LOG.error("crawl of user %s: %s", report.user_id, report.message)
+                _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
                 raise Reject(str(reason))
             case _:
                 raise Postpone(0.0)  # it was stopped midway: this worker ends

@@ -49,7 +49,9 @@ CLOCKS: Final = frozenset(
 )
 ENVIRONMENT: Final = frozenset({"os.environ", "os.environb", "os.getenv", "os.getenvb"})
 PICKLES: Final = frozenset({"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"})
-HEAVY: Final = frozenset({"sqlalchemy", "click", "rich", "starlette", "alembic", "redis"})
+HEAVY: Final = frozenset(
+    {"sqlalchemy", "click", "rich", "starlette", "alembic", "redis", "prometheus_client"}
+)
 
 
 @attrs.frozen
@@ -283,6 +285,14 @@ def redis_importers(found: list[Module]) -> list[str]:
     return imports_of(found, "redis", allowed=lambda m, _: m.path.startswith("valkey/"))
 
 
+def metrics_importers(found: list[Module]) -> list[str]:
+    """The core counts nothing for anybody: observers do, and one of them knows Prometheus."""
+    return [
+        *imports_of(found, "prometheus_client", allowed=lambda m, _: m.path == "metrics.py"),
+        *imports_of(found, "h11", allowed=lambda m, _: m.path == "small_http.py"),
+    ]
+
+
 def pickle_importers(found: list[Module]) -> list[str]:
     return [
         line
@@ -312,6 +322,7 @@ RULES: Final = [
     http_importers,
     sql_importers,
     redis_importers,
+    metrics_importers,
     pickle_importers,
     kit_importers,
 ]
@@ -355,6 +366,8 @@ def test_the_package_keeps_the_rule(rule: Callable[[list[Module]], list[str]]) -
         (kit_importers, "engine.py", "from twitor_fsm.testing.clock import VirtualClock"),
         (kit_importers, "cli/app.py", "from ..testing.simulation import trace"),
         (redis_importers, "queue_manager.py", "from redis.asyncio import Redis"),
+        (metrics_importers, "engine.py", "from prometheus_client import Counter"),
+        (metrics_importers, "probes.py", "import h11"),
         (pickle_importers, "queue_manager.py", "import pickle"),
         (pickle_importers, "queue_manager.py", "from pickle import loads"),
         (

@@ -1,5 +1,6 @@
 """`twitor queue`, `enqueue`, `worker` and `sessions resume`: what they print, and how they end."""
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from click.testing import CliRunner, Result
 from valkey_server import QueueNames, Server
 
 from twitor_fsm.cli.app import twitor
+from twitor_fsm.config import Settings
+from twitor_fsm.queue_manager import QueueManager
 
 Run = Callable[..., Result]
 PASSWORD = "hunter2-secret"
@@ -59,14 +62,16 @@ def test_an_unhealthy_queue_is_told(run: Run, own_server: Server) -> None:
 def test_crawls_are_asked_for_once(run: Run) -> None:
     assert run("enqueue", "crawl", "--user", "42", "--user", "43").exit_code == 0
     found = said(run("enqueue", "crawl", "--user", "42", "--json"))
-    assert found["tasks"] == ["crawl:x:42"]
-    assert said(run("queue", "stats", "--json"))["queue_size"] == 2
+    assert found == {"tasks": ["crawl:x:42"], "asked_for": 0, "already_queued": 1}
+    told = run("enqueue", "crawl", "--user", "42", "--user", "44").stdout
+    assert told == "1 crawl asked for, 1 already in the queue\n"
+    assert said(run("queue", "stats", "--json"))["queue_size"] == 3
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--user", "nobody"), "is no X user id"),
+        (("--user", "nobody"), "twitor: --user 'nobody' is no X user id"),
         ((), "either --user ID or --all-users"),
         (("--all-users",), "no user is known"),
     ],
@@ -88,6 +93,9 @@ def test_all_users_are_those_with_a_token(
     monkeypatch.setenv("TWITOR_TOKEN_DIR", str(tokens))
     found = said(run("enqueue", "crawl", "--all-users", "--json"))
     assert found["tasks"] == ["crawl:x:42", "crawl:x:43"]
+    (tokens / "44").write_text("token")
+    told = run("enqueue", "crawl", "--all-users").stdout
+    assert told == "1 crawl asked for, 2 already in the queue\n"
 
 
 def test_the_queue_is_paused_and_resumed(run: Run) -> None:
@@ -140,6 +148,24 @@ def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server
     assert (unasked.exit_code, "Say --yes" in unasked.stderr) == (2, True)
     assert said(run("queue", "dead", "purge", "--yes", "--json")) == {"purged": 1}
     assert run("queue", "dead", "list").stdout == "no dead letters\n"
+
+
+def test_a_dead_letters_payload_is_shown_as_json(run: Run, own_server: Server) -> None:
+    payload = {"url": "https://x.com/\x1b[31m", "tags": [None, True, "é"]}
+
+    async def bury() -> None:
+        async with QueueManager(own_server.url, settings=Settings()) as queue:
+            await queue.enqueue("process_bookmark", payload, task_id="one")
+            task = await queue.dequeue(timeout=0)
+            assert task is not None
+            await queue.reject(task)
+
+    asyncio.run(bury())
+    line = run("queue", "dead", "list").stdout.rstrip("\n")
+    assert "after 0 retries" in line
+    shown = line[line.index("{") :]
+    assert json.loads(shown) == payload
+    assert shown.isprintable()
 
 
 def start_worker() -> "subprocess.Popen[bytes]":

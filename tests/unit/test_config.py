@@ -47,6 +47,9 @@ DEFAULTS: Final = {
     "TWITOR_PREFETCH": 1,
     "TWITOR_API_URL": "https://api.x.com",
     "TWITOR_TOKEN_DIR": None,
+    "TWITOR_METRICS_HOST": "127.0.0.1",
+    "TWITOR_METRICS_PORT": None,
+    "TWITOR_DRAIN_TIMEOUT_S": 30.0,
 }
 
 
@@ -109,6 +112,9 @@ def test_the_lines_of_the_design_document_give_its_values(monkeypatch: pytest.Mo
         ("TWITOR_PAGE_SIZE", "100", 100),
         ("TWITOR_API_URL", "http://127.0.0.1:8080/x", None),
         ("TWITOR_TOKEN_DIR", "/run/tokens", Path("/run/tokens")),
+        ("TWITOR_METRICS_HOST", "0.0.0.0", None),
+        ("TWITOR_METRICS_HOST", "::1", None),
+        ("TWITOR_METRICS_PORT", "0", 0),
     ],
 )
 def test_a_variable_is_read(
@@ -195,6 +201,11 @@ WRONG: Final = [
     ("TWITOR_API_URL", "api.x.com"),
     ("TWITOR_API_URL", "ftp://api.x.com"),
     ("TWITOR_TOKEN_DIR", "~nobody-of-this-name/tokens"),
+    ("TWITOR_METRICS_HOST", "http://0.0.0.0"),
+    ("TWITOR_METRICS_HOST", "two words"),
+    ("TWITOR_METRICS_PORT", "65536"),
+    ("TWITOR_METRICS_PORT", "none"),
+    ("TWITOR_DRAIN_TIMEOUT_S", "0.5"),
 ]
 
 

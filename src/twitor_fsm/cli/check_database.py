@@ -4,6 +4,7 @@ A SQLite file is looked at without changing it. Must not know: terminals.
 """
 
 import asyncio
+import json
 import re
 import shutil
 import sqlite3
@@ -13,7 +14,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from ..clock import SystemClock
+from .check_sessions import SESSIONS, check_sessions
 from .checkup import Check, fail, ok, warn
 from .database import clear_name, database_of, file_of
 from .words import ago, count
@@ -218,34 +222,14 @@ def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
                 f"{who}: none saved",
                 "look at why: twitor sessions show; the next crawl begins at the top",
             )
-    yield from _check_last_session(reader)
+    yield from _check_last_sessions(reader)
 
 
-def _check_last_session(reader: sqlite3.Connection) -> Iterator[Check]:
-    import json
-
-    row = reader.execute(
-        "SELECT counters, state FROM twitor_session ORDER BY started_at DESC LIMIT 1"
-    ).fetchone()
-    if row is None:
-        return
-    counters = json.loads(row[0])
-    retries, requests = counters["retries"], counters["requests"]
-    if retries > 3 and retries > requests / 5:
-        yield warn(
-            "retries",
-            f"the last session repeated {retries} of {requests} requests",
-            "check the network's stability and the status of the X API; consider a larger "
-            "INITIAL_BACKOFF",
-        )
-    else:
-        yield ok("retries", f"the last session repeated {retries} of {requests} requests")
-    if counters["errors"].get("DATABASE"):
-        yield warn(
-            "database_errors",
-            f"the last session met {count(counters['errors']['DATABASE'], 'database error')}",
-            "twitor sessions show and twitor skipped list name them",
-        )
+def _check_last_sessions(reader: sqlite3.Connection) -> Iterator[Check]:
+    rows = reader.execute(
+        "SELECT counters FROM twitor_session ORDER BY started_at DESC LIMIT ?", [SESSIONS]
+    )
+    yield from check_sessions([json.loads(counters) for (counters,) in rows])
 
 
 async def _check_server(database: str) -> list[Check]:
@@ -259,6 +243,7 @@ async def _check_server(database: str) -> list[Check]:
         try:
             await asyncio.wait_for(store.open(), _CHECK_S)
             crawls = await store.crawls()
+            sessions = await store.sessions(limit=SESSIONS)
         finally:
             await store.close()
     except SchemaMismatch as exc:
@@ -274,6 +259,7 @@ async def _check_server(database: str) -> list[Check]:
     return [
         ok("database", f"{name} answers"),
         ok("schema", f"as this version needs it; {count(len(crawls), 'crawl')}"),
+        *check_sessions([attrs.asdict(session.counters) for session in sessions]),
     ]
 
 

@@ -3,7 +3,7 @@
 Must not know: SQL, terminals.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..config import Settings
     from ..core.records import CrawlKey, SessionRecord
     from ..engine import CrawlEngine
+    from ..events import Observer
 
 __all__ = [
     "clear_name",
@@ -87,6 +88,7 @@ async def opened(
     settings: "Settings | None" = None,
     must_exist: bool = True,
     look: bool = False,
+    observers: "Iterable[Observer]" = (),
 ) -> "AsyncIterator[CrawlEngine]":
     """An engine over the database, open.
 
@@ -96,6 +98,7 @@ async def opened(
         must_exist: Refuse to make a new file, which after a misspelt name would look like an empty database, and to
             make tables in a database that has none of ours.
         look: Only look: nothing is made, migrated or changed, and the file may be read-only.
+        observers: Told of every event of every session.
     """
     from ..config import get_settings
     from ..engine import CrawlEngine
@@ -117,7 +120,7 @@ async def opened(
             await first.open()  # refuses what is not ours
             await first.close()
     store = SqlStore(database, read_only=look)
-    engine = CrawlEngine(store, settings=settings)
+    engine = CrawlEngine(store, settings=settings, observers=observers)
     await engine.open()
     try:
         yield engine

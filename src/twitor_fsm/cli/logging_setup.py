@@ -13,7 +13,11 @@ from .terminal import printable, saying_through, use_colour
 
 __all__ = ["log_records"]
 
-_TOLD_ANYWAY: Final = ("twitor_fsm.recovery", "twitor_fsm.checkpoint")
+_TOLD_ANYWAY: Final = (
+    "twitor_fsm.recovery",
+    "twitor_fsm.checkpoint",
+    "twitor_fsm.worker.crawls",
+)
 """What the panel or the lines say too."""
 
 

@@ -44,6 +44,7 @@ class Wanted:
         expand: What is asked for beside the posts; None is the source's default.
         wait: Whether pauses are waited out.
         likes: Whether a file's likes are wanted instead of bookmarks.
+        user_option: The option that names the user; where it is `--user-id`, X can be asked instead.
     """
 
     source: str = X
@@ -52,6 +53,7 @@ class Wanted:
     expand: str | None = None
     wait: bool = True
     likes: bool = False
+    user_option: str = "--user-id"
 
     @property
     def is_x(self) -> bool:
@@ -94,9 +96,11 @@ def _check(wanted: Wanted) -> None:
     if user is None:
         return
     if wanted.is_x and _X_USER.fullmatch(user) is None:
+        is_crawl = wanted.user_option == "--user-id"
+        instead = "Leave it out to ask X whom the token belongs to"
         raise Failure(
-            f"--user-id {user!r:.60} is no X user id (1 to 20 digits, not the handle); nothing was started. "
-            "Leave it out to ask X whom the token belongs to",
+            f"{wanted.user_option} {user!r:.60} is no X user id (1 to 20 digits, not the handle); nothing was started. "
+            + (instead if is_crawl else "twitor status lists the users that were crawled"),
             2,
         )
     if not user.strip() or not user.isprintable() or len(user) > _LONGEST_USER:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a graceful end, the second ends the process at once.
+"""SIGINT and SIGTERM: the first asks for a graceful end, the second ends the process at once; so may a time limit.
 
 Handlers are installed before anything heavy is loaded, so that no moment is left in which a signal ends the process
 between two thoughts.
@@ -8,15 +8,19 @@ Must not know: what is being stopped.
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Self
 
+import attrs
+
 from ..clock import SystemClock
-from .failures import Failure
+from .failures import Failure, close
 from .terminal import say, show_cursor
 
-__all__ = ["STOPPING", "Stop", "stoppable", "stopped_early"]
+__all__ = ["STOPPING", "Stop", "TimeLimit", "stoppable", "stopped_early"]
 
 STOPPING: Final = (
     "stopping: what is under way is finished and a checkpoint saved "
@@ -27,6 +31,78 @@ _DOUBLE_S: Final = 0.2
 """Signals this close together are one: `timeout`, shells and launchers send theirs to process and group."""
 
 
+_TELL_S: Final = 0.5
+"""How long telling of an end may hold it up: whoever should read may have stopped reading."""
+
+
+_BEGIN: Final = b"\0"
+_BEGINNINGS: Final = (_BEGIN, bytes([signal.SIGINT]), bytes([signal.SIGTERM]))
+"""What begins the time of an end: our own word, or a signal as the interpreter writes it."""
+
+
+@attrs.frozen
+class TimeLimit:
+    """How long a graceful end may take.
+
+    Attributes:
+        seconds: From the first signal on.
+        failure: What is told when it took longer; the process ends with its code.
+        as_json: Whether programs are told too.
+    """
+
+    seconds: float
+    failure: Failure
+    as_json: bool
+
+
+class _Alarm:
+    """Ends the process when its time is over. A thread sees to it, since what hangs may be the event loop.
+
+    The interpreter itself writes to the thread's pipe when a signal comes: Python's own handlers wait for the main thread,
+    which may be blocked for ever (seen: in a write to a stderr that nobody reads). The thread is there from the start: a
+    handler that starts one may interrupt the starting of another, and wait for its lock for ever.
+    """
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+        self._over = threading.Event()
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._before: int | None = None
+        with suppress(ValueError):  # not the main thread: whoever runs us there has the signals
+            self._before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        """From now on."""
+        with suppress(BlockingIOError):  # so full that it has begun
+            os.write(self._writing, _BEGIN)
+
+    def cancel(self) -> None:
+        """It ended in time."""
+        if self._before is not None:
+            signal.set_wakeup_fd(self._before)
+        self._over.set()
+        self.begin()
+        self._thread.join()
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def _watch(self) -> None:
+        while os.read(self._reading, 1) not in _BEGINNINGS:
+            pass
+        if self._over.wait(self._limit.seconds):
+            return
+        failure = self._limit.failure
+        telling = threading.Thread(
+            target=close, args=[failure], kwargs={"as_json": self._limit.as_json}, daemon=True
+        )
+        telling.start()
+        telling.join(_TELL_S)
+        os._exit(failure.exit_code)
+
+
 class Stop:
     """Catches the signals while it is entered.
 
@@ -35,6 +111,7 @@ class Stop:
     """
 
     def __init__(self, message: str) -> None:
+        self._alarm: _Alarm | None = None
         self.asked = False
         """Whether a first signal came."""
         self._message = message
@@ -56,6 +133,19 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def limit(self, limit: TimeLimit) -> None:
+        """End the process if a graceful end takes longer; may be said once."""
+        self._alarm = _Alarm(limit)
+        if self.asked:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """An end has begun: from now on the limit counts, if there is one. Again is harmless."""
+        if self._alarm is not None:
+            self._alarm.begin()
 
     def react(self, callback: Callable[[], Any]) -> None:
         """What the first signal does from now on, in the running loop; at once if it came already."""
@@ -68,6 +158,7 @@ class Stop:
         now = self._clock.monotonic()
         if not self.asked:
             self.asked, self._at = True, now
+            self.hurry()
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._begin)
             else:

@@ -16,7 +16,7 @@ SECTION = "Look"
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(short_help="Check database, token and network; each finding with its remedy.")
+@click.command(short_help="Check database, queue, token and network, each with its remedy.")
 @common
 @click.option("--api-url", metavar="URL", help="Another address of the API.")
 @click.option("--offline", is_flag=True, help="Leave out the network.")
@@ -26,7 +26,7 @@ def command(
     api_url: str | None,
     offline: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
-    """Check settings, database, token and network. No token is sent, nothing is changed or billed.
+    """Check settings, database, queue, token and network. No token is sent, nothing is changed or billed.
 
     Ends with 0 if nothing failed, else 1.
     """
@@ -46,11 +46,11 @@ def command(
         return code
     for check in checks:
         tell(
-            f"{check.verdict.value:<5} {check.name:<13} {check.detail}",
+            f"{check.verdict.value:<5} {check.name:<18} {check.detail}",
             colour=_COLOURS[check.verdict.value],
         )
         if check.remedy:
-            tell(f"{'':<20}-> {check.remedy}")
+            tell(f"{'':<25}-> {check.remedy}")
     warned = sum(check.verdict == "warn" for check in checks)
     tell("", f"{len(checks)} checks: {failed} failed, {warned} to be looked at")
     return code
@@ -59,12 +59,18 @@ def command(
 def _look(db: str | None, api_url: str | None, *, offline: bool) -> "list[Check]":
     from ..check_database import check_database
     from ..check_network import check_network
+    from ..check_queue import check_queue
     from ..checkup import check_token, read_settings
 
     settings_check, settings = read_settings()
     if settings is None:
         return [settings_check, check_token()]
-    checks = [settings_check, *check_database(db, settings), check_token(settings)]
+    checks = [
+        settings_check,
+        *check_database(db, settings),
+        *check_queue(db, settings),
+        check_token(settings),
+    ]
     if not offline:
         checks += check_network(api_url if api_url is not None else settings.api_url)
     return checks

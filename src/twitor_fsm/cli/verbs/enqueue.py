@@ -11,6 +11,7 @@ from ..options import common
 from ..queueing import queue_of, queue_settings
 from ..sourcing import Wanted, source_of
 from ..terminal import emit, tell
+from ..words import count
 
 if TYPE_CHECKING:
     from ...config import Settings
@@ -46,21 +47,25 @@ def crawl(
         raise click.UsageError("say either --user ID or --all-users")
 
     async def run() -> int:
-        from ...worker import enqueue_crawl
+        from ...worker import ask_for_crawl
 
         settings = queue_settings(db, quiet=True)
         for user_id in users:
-            source_of(Wanted(user_id=user_id), settings)
+            source_of(Wanted(user_id=user_id, user_option="--user"), settings)
         async with (
             queue_of(db, must_exist=False) as queue,
             opened(db, settings=settings, must_exist=False) as engine,
         ):
             wanted = await _all_users(engine, settings) if all_users else sorted(set(users))
-            ids = [await enqueue_crawl(queue, user_id=user_id, engine=engine) for user_id in wanted]
+            asked = [
+                await ask_for_crawl(queue, user_id=user_id, engine=engine) for user_id in wanted
+            ]
+        new = sum(crawl.is_new for crawl in asked)
         if as_json:
-            emit({"tasks": ids})
+            tasks = [crawl.task_id for crawl in asked]
+            emit({"tasks": tasks, "asked_for": new, "already_queued": len(asked) - new})
         else:
-            tell(f"{len(ids)} crawl(s) are in the queue")
+            tell(f"{count(new, 'crawl')} asked for, {len(asked) - new:,} already in the queue")
         return 0
 
     return asyncio.run(run())

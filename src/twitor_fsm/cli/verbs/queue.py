@@ -11,8 +11,8 @@ import click
 from ..failures import Failure
 from ..options import common
 from ..queueing import queue_of
-from ..terminal import emit, is_terminal, printable, say, table, tell
-from ..words import ago, duration
+from ..terminal import emit, is_terminal, json_text, printable, say, table, tell
+from ..words import ago, count, duration
 
 if TYPE_CHECKING:
     from ...queue_manager import DeadTask, QueueManager
@@ -166,8 +166,9 @@ def _line(task: "DeadTask") -> str:
 
     when = ago(task.died_at, now=SystemClock().now())
     why = f"{task.reason}{f' ({task.last_error})' if task.last_error else ''}"
+    payload = task.payload if isinstance(task.payload, str) else json_text(task.payload)
     return printable(
-        f"{task.task_id}  {task.task_type or '?'}  {why} after {task.retry_count} retries, {when}: {task.payload}"
+        f"{task.task_id}  {task.task_type or '?'}  {why} after {count(task.retry_count, 'retry')}, {when}: {payload}"
     )
 
 

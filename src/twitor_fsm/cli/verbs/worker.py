@@ -1,15 +1,29 @@
 """`twitor worker`: runs crawls from the queue until it is told to stop."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
-from ..database import database_of, opened, refuse_memory
+from ..database import clear_name, database_of, opened, refuse_memory
+from ..failures import Failure
 from ..options import common
 from ..queueing import queue_of, queue_settings
 from ..sourcing import Wanted, source_of
-from ..stopping import Stop
+from ..stopping import Stop, TimeLimit
 from ..terminal import emit, say
+from ..words import duration
+
+if TYPE_CHECKING:
+    from ...config import Settings
+    from ...metrics import PrometheusMetrics
+    from ...probes import Probes
+    from ...queue_manager import QueueManager
+    from ...worker import Worker
+    from ..working import WorkerVoice
 
 SECTION = "Crawl"
 
@@ -17,6 +31,18 @@ DRAINING = (
     "stopping: nothing more is taken, running crawls save a checkpoint and go back to the queue "
     "(a second signal ends at once; the last checkpoints stand then)"
 )
+
+_INTERRUPTED: Final = 75
+
+
+@attrs.frozen
+class Plan:
+    """What the command line and the settings say together."""
+
+    settings: "Settings"
+    db: str | None
+    api_url: str | None
+    concurrency: int
 
 
 @click.command(short_help="Run crawls from the queue.")
@@ -30,13 +56,30 @@ DRAINING = (
     help="Crawls at once.",
 )
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Serve /metrics, /healthz and /readyz; 0 takes a free port.  [default: no port]",
+)
+@click.option("--metrics-host", metavar="HOST", help="Where to listen.  [default: 127.0.0.1]")
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(1, 86_400),
+    metavar="SECONDS",
+    help="How long an end may take after a signal.  [default: 30]",
+)
+@click.option(
     "-v", "--verbose", count=True, help="Show log records (-v INFO, -vv DEBUG) on stderr."
 )
 def command(
     db: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
+    *,
     api_url: str | None,
     concurrency: int,
+    metrics_port: int | None,
+    metrics_host: str | None,
+    drain_timeout: float | None,
     verbose: int,
 ) -> int:
     """Take crawls from the queue and run them, until SIGTERM or SIGINT.
@@ -46,29 +89,134 @@ def command(
     worker. Tokens come from X_BEARER_TOKEN or TWITOR_TOKEN_DIR, by user id.
     """
     with Stop(DRAINING) as stop:
+        from ...clock import SystemClock
         from ..logging_setup import log_records
+        from ..working import WorkerVoice
 
+        settings = _settings(db, metrics_port, metrics_host, drain_timeout)
+        stop.limit(_limit(settings, as_json=as_json))
+        voice = WorkerVoice(SystemClock())
         with log_records(verbose=verbose, as_json=False):
-            asyncio.run(_work(db, api_url, concurrency, stop))
+            asyncio.run(_work(Plan(settings, db, api_url, concurrency), voice, stop))
+        voice.tell_summary()
     if as_json:
-        emit({"stopped": True})
+        emit({"stopped": True, **voice.summary()})
     return 0
 
 
-async def _work(db: str | None, api_url: str | None, concurrency: int, stop: Stop) -> None:
+def _settings(
+    db: str | None, port: int | None, host: str | None, drain_timeout: float | None
+) -> "Settings":
+    settings = queue_settings(db, quiet=True)
+    given: dict[str, Any] = {
+        "metrics_port": port,
+        "metrics_host": host,
+        "drain_timeout_s": drain_timeout,
+    }
+    settings = attrs.evolve(
+        settings, **{name: value for name, value in given.items() if value is not None}
+    )
+    # A handler may take a third of the time, so that its session can still save its checkpoint and clean up.
+    grace_s = min(settings.cancel_grace_s, settings.drain_timeout_s / 3.0)
+    return attrs.evolve(settings, cancel_grace_s=grace_s)
+
+
+def _limit(settings: "Settings", *, as_json: bool) -> TimeLimit:
+    seconds = settings.drain_timeout_s
+    failure = Failure(
+        f"not everything ended within {duration(seconds)}, so the process ended without it; the last checkpoints stand, "
+        "and tasks in hand come again when their lease ends. Look for what hangs, or set a longer --drain-timeout",
+        _INTERRUPTED,
+    )
+    return TimeLimit(seconds, failure, as_json)
+
+
+async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> None:
     from ...worker import Worker
 
-    settings = queue_settings(db, quiet=True)
-    refuse_memory(database_of(db, settings))
-    source = source_of(Wanted(api_url=api_url), settings)
+    settings = plan.settings
+    refuse_memory(database_of(plan.db, settings))
+    source = source_of(Wanted(api_url=plan.api_url), settings)
+    workers: list[Worker] = []
+
+    def is_draining() -> bool:
+        return stop.asked or any(worker.is_draining for worker in workers)
+
     async with (
-        queue_of(db, must_exist=False) as queue,
-        opened(db, settings=settings, must_exist=False) as engine,
+        _port(settings, is_draining) as port,
+        queue_of(plan.db, must_exist=False) as queue,
+        opened(
+            plan.db,
+            settings=settings,
+            must_exist=False,
+            observers=(voice.observe, *((port.metrics,) if port else ())),
+        ) as engine,
     ):
-        worker = Worker(engine, queue, source, concurrency=concurrency)
+        worker = Worker(engine, queue, source, concurrency=plan.concurrency)
+        workers.append(worker)
         stop.react(worker.stop)
-        paused = await queue.is_paused()
-        say(f"working: {concurrency} crawls at once; stop with SIGTERM or Ctrl-C")
-        if paused:
-            say("the queue is paused, so nothing is taken until: twitor queue resume")
+        if port is not None:
+            port.metrics.watch(queue)
+            port.probes.opened(engine, queue)
+        await _tell_start(plan, queue, port)
+        await _run(worker, voice, queue, stop)
+
+
+async def _run(worker: "Worker", voice: "WorkerVoice", queue: "QueueManager", stop: Stop) -> None:
+    async def drain_in_time() -> None:
+        await worker.until_draining()  # perhaps by itself, without a signal
+        stop.hurry()
+
+    beside = [asyncio.create_task(voice.watch(queue)), asyncio.create_task(drain_in_time())]
+    try:
         await worker.run()
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") -> None:
+    from ...config import without_password
+
+    settings = plan.settings
+    is_embedded = settings.valkey_url == "embedded"
+    valkey = "the embedded Valkey" if is_embedded else without_password(settings.valkey_url)
+    say(
+        f"working: {plan.concurrency} crawls at once, from queue {queue.queue_name} at {valkey} "
+        f"into {clear_name(settings.database_url)}; "
+        f"{f'metrics and probes at {port.url}' if port else 'no port for metrics'}; "
+        "stop with SIGTERM or Ctrl-C"
+    )
+    if await queue.is_paused():
+        say("the queue is paused, so nothing is taken until: twitor queue resume")
+
+
+@attrs.frozen
+class Port:
+    """The open port of probes and metrics."""
+
+    probes: "Probes"
+    metrics: "PrometheusMetrics"
+    url: str
+
+
+@asynccontextmanager
+async def _port(
+    settings: "Settings", is_draining: "Callable[[], bool]"
+) -> "AsyncIterator[Port | None]":
+    """The port, if there is to be one. It opens before all else, so that one that is taken changes nothing."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    from ...metrics import PrometheusMetrics, process_registry
+    from ...probes import Probes
+
+    metrics = PrometheusMetrics(process_registry())
+    probes = Probes(metrics=metrics, is_draining=is_draining)
+    host = settings.metrics_host
+    number = await probes.start(host, settings.metrics_port)
+    try:
+        yield Port(probes, metrics, f"http://{f'[{host}]' if ':' in host else host}:{number}")
+    finally:
+        await probes.close()

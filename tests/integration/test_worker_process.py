@@ -1,0 +1,300 @@
+"""`twitor worker` as a process of its own: what it says, its port, and its end, however it is asked to end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+from valkey_server import Server, until
+
+from twitor_fsm.config import Settings
+from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.queue_manager import QueueManager
+from twitor_fsm.simulator import Simulator
+from twitor_fsm.sources.credentials import Secret
+from twitor_fsm.sources.x_api import XBookmarks
+from twitor_fsm.worker import Worker, enqueue_crawl
+
+CLI: Final = ("-m", "twitor_fsm.cli")
+STUCK: Final = str(Path(__file__).parent / "stuck_worker.py")
+USER: Final = "42"
+
+
+@attrs.define
+class Running:
+    """A worker process and what it has said so far."""
+
+    process: Process
+    lines: list[str] = attrs.Factory(list)
+    out: bytes = b""
+
+    async def said(self, part: str) -> str:
+        """The first line with this in it, when it comes; the end of the process is not waited for."""
+        for line in self.lines:
+            if part in line:
+                return line
+        assert self.process.stderr is not None
+        async with asyncio.timeout(30):
+            while raw := await self.process.stderr.readline():
+                self.lines.append(raw.decode().rstrip("\n"))
+                if part in self.lines[-1]:
+                    return self.lines[-1]
+        raise AssertionError(f"it ended without saying {part!r}: {self.lines}")
+
+    async def ended(self) -> int:
+        """Its exit code; what was still to be said is in `lines`."""
+        assert self.process.stderr is not None
+        assert self.process.stdout is not None
+        async with asyncio.timeout(30):
+            err, self.out = await asyncio.gather(
+                self.process.stderr.read(), self.process.stdout.read()
+            )
+            self.lines += err.decode().splitlines()
+            return await self.process.wait()
+
+    async def url(self) -> str:
+        found = re.search(r"metrics and probes at (http://\S+);", await self.said("working: "))
+        assert found is not None, self.lines
+        return found[1]
+
+
+@attrs.frozen
+class Site:
+    """Where workers work: a queue, a database, an API."""
+
+    server: Server
+    db: str
+    environment: dict[str, str]
+
+    @contextlib.asynccontextmanager
+    async def worker(self, *options: str, script: tuple[str, ...] = CLI) -> AsyncIterator[Running]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *(*script, "worker", "--db", self.db, *options),
+            stdout=PIPE,
+            stderr=PIPE,
+            env=os.environ | self.environment,
+        )
+        try:
+            yield Running(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+    def queue(self) -> QueueManager:
+        return QueueManager(self.server.url, settings=Settings())
+
+    async def ask(self, *users: str) -> None:
+        async with self.queue() as queue, CrawlEngine(self.db, settings=Settings()) as engine:
+            for user in users:
+                await enqueue_crawl(queue, user_id=user, engine=engine)
+
+    async def health(self) -> dict[str, Any]:
+        async with self.queue() as queue:
+            return dict(await queue.health_check())
+
+
+@pytest.fixture
+def site(own_server: Server, db: str) -> Site:
+    environment = {"VALKEY_URL": own_server.url, "X_BEARER_TOKEN": "a-token"}
+    return Site(own_server, db, environment)
+
+
+def get(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+# -- what it says ---------------------------------------------------------------------------------
+
+
+async def test_it_says_what_it_does(site: Site) -> None:
+    async with Simulator(bookmarks=30, token="a-token") as sim:
+        options = ("--api-url", sim.base_url, "--metrics-port", "0", "--json")
+        await site.ask(sim.user_id)
+        async with site.worker(*options) as worker:
+            url = await worker.url()
+            (said,) = worker.lines
+            assert said == (
+                f"working: 10 crawls at once, from queue twitor:tasks at {site.server.url} into {site.db}; "
+                f"metrics and probes at {url}; stop with SIGTERM or Ctrl-C"
+            )
+            line = await worker.said(f"user {sim.user_id}: ")
+            assert line.endswith(f"  user {sim.user_id}: complete; 30 bookmarks stored")
+            assert await worker.said("waiting: ") == "waiting: the queue holds nothing to do"
+            status, text = await asyncio.to_thread(get, f"{url}/metrics")
+            assert status == 200
+            assert b'twitor_items_total{outcome="stored"} 30.0' in text
+            assert b'twitor_queue_up{queue="twitor:tasks"} 1.0' in text
+            assert b"process_resident_memory_bytes" in text
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+        assert worker.lines[-2].startswith("stopping: nothing more is taken")
+        assert re.fullmatch(
+            r"stopped after \d+ s: 1 completed; 30 bookmarks stored", worker.lines[-1]
+        )
+        told = json.loads(worker.out)
+        assert told.pop("seconds") > 0
+        assert told == {"stopped": True, "sessions": {"completed": 1}, "stored": 30, "skipped": 0}
+
+
+async def test_a_pause_and_an_error_are_told_as_what_they_are(site: Site, tmp_path: Path) -> None:
+    async with Simulator(bookmarks=100, users=2, limit=1) as sim:
+        for user_id, token in zip(sim.user_ids, (sim.token, "revoked"), strict=True):
+            (tmp_path / user_id).write_text(token)
+            (tmp_path / user_id).chmod(0o600)
+        site.environment.update({"X_BEARER_TOKEN": "", "TWITOR_TOKEN_DIR": str(tmp_path)})
+        await site.ask(*sim.user_ids)
+        async with site.worker("--api-url", sim.base_url) as worker:
+            paused = await worker.said(f"user {sim.user_id}: ")
+            assert "paused by the rate limit until " in paused
+            refused = await worker.said(f"user {sim.user_ids[1]}: ")
+            assert "ended by an error: " in refused
+            assert sum(sim.user_ids[1] in line for line in worker.lines) == 1, "told once"
+            assert (await worker.said("waiting: ")).endswith("nothing to do; 1 wait for their time")
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+        assert "1 paused by the rate limit" in worker.lines[-1]
+        assert "1 ended by an error" in worker.lines[-1]
+
+
+async def test_a_port_that_is_taken_ends_it_before_anything_is_made(site: Site) -> None:
+    async def nothing(_reader: object, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with site.worker("--metrics-port", str(port)) as worker:
+            assert await worker.ended() == 2
+    (line,) = worker.lines
+    assert line.startswith(f"twitor: cannot listen at 127.0.0.1 port {port}")
+    assert not Path(site.db).exists()  # noqa: ASYNC240 - of a moment
+
+
+# -- its end --------------------------------------------------------------------------------------
+
+
+async def test_a_signal_ends_a_request_at_once_and_gives_the_crawl_back(site: Site) -> None:
+    answers = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def api(_reader: object, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await answers.wait()
+        writer.close()
+
+    async with await asyncio.start_server(api, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await site.ask(USER)
+        options = ("--api-url", f"http://127.0.0.1:{port}", "--metrics-port", "0")
+        async with site.worker(*options) as worker:
+            url = await worker.url()
+            await asyncio.wait_for(asked.wait(), 20)
+            assert (await asyncio.to_thread(get, f"{url}/readyz"))[0] == 200
+            assert (await site.health())["in_flight"] == 1
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+        answers.set()
+    assert any(f"user {USER}: stopped: " in line for line in worker.lines), worker.lines
+    health = await site.health()
+    assert (health["in_flight"], (health["queue_size"] or 0) + (health["delayed"] or 0)) == (0, 1)
+
+
+async def is_finished_by_another(site: Site) -> bool:
+    """Another worker takes over what is left; whether every bookmark is stored, once, in the end."""
+    async with Simulator(bookmarks=30, user_id=USER) as sim:
+        settings = Settings(lease_s=2.0)
+        source = XBookmarks(Secret(sim.token), base_url=sim.base_url)
+        async with (
+            QueueManager(site.server.url, lease_s=2.0, settings=settings) as queue,
+            CrawlEngine(site.db, settings=settings) as engine,
+        ):
+            worker = Worker(engine, queue, source, sweep_s=0.2)
+            running = asyncio.create_task(worker.run())
+
+            async def is_complete() -> bool:
+                (newest,) = await engine.sessions(limit=1)
+                return str(newest.value.state) == "completed"
+
+            await until(is_complete, 20)
+            worker.stop()
+            await running
+            return sorted([bookmark.id async for bookmark in engine.bookmarks(USER)]) == sorted(
+                sim.truth()
+            )
+
+
+@pytest.mark.parametrize("mode", ["deaf", "blocking"])
+async def test_what_hangs_does_not_hold_the_end_and_nothing_is_lost(site: Site, mode: str) -> None:
+    await site.ask(USER)
+    options = ("--drain-timeout", "1", "--metrics-port", "0", "--json")
+    async with site.worker(*options, script=(STUCK, mode)) as worker:
+        url = await worker.url()
+        await worker.said("hanging")
+        began = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        if mode == "deaf":  # while it drains, it lives and is not ready
+            await worker.said("stopping: ")
+            status, body = await asyncio.to_thread(get, f"{url}/readyz")
+            assert (status, json.loads(body)["draining"]) == (503, True)
+            assert (await asyncio.to_thread(get, f"{url}/healthz"))[0] == 200
+        assert await worker.ended() == 75
+        assert time.monotonic() - began >= 1.0
+    assert "not everything ended within 1 s" in worker.lines[-1]
+    told = json.loads(worker.out)
+    assert (told["error"], told["exit_code"]) == ("interrupted", 75)
+    assert (await site.health())["in_flight"] == 1, "its task is not done"
+    assert await is_finished_by_another(site)
+
+
+async def test_a_stderr_that_nobody_reads_does_not_hold_the_end(site: Site) -> None:
+    await site.ask(USER)
+    async with site.worker("--drain-timeout", "1", script=(STUCK, "chatty")) as worker:
+        await worker.said("hanging")
+        worker.process.send_signal(signal.SIGTERM)
+        await until(lambda: worker.process.returncode is not None)  # no word more is read
+        assert worker.process.returncode == 75
+
+
+async def test_a_second_signal_ends_it_at_once(site: Site) -> None:
+    await site.ask(USER)
+    async with site.worker("--drain-timeout", "600", script=(STUCK, "deaf")) as worker:
+        await worker.said("hanging")
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.said("stopping: ")
+
+        def has_ended() -> bool:
+            if worker.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, signal.SIGTERM)  # one soon after the first is none
+            return worker.process.returncode is not None
+
+        await until(has_ended)
+        assert await worker.ended() == 143
+    assert await is_finished_by_another(site)
+
+
+async def test_a_session_that_only_waits_ends_well_within_the_limit(site: Site) -> None:
+    await site.ask(USER)
+    async with site.worker(script=(STUCK, "waiting")) as worker:
+        await worker.said("hanging")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert await is_finished_by_another(site)
