@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import json
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-__all__ = ["Answer", "RawServer", "answer", "page", "post", "serving"]
+__all__ = ["Answer", "RawServer", "answer", "page", "post", "self_signed", "serving"]
 
 Writing = Callable[[asyncio.StreamWriter], Awaitable[None]]
 Answer = bytes | Writing
@@ -41,10 +43,14 @@ def page(posts: list[Any], next_token: str | None = None, **more: Any) -> dict[s
 
 @attrs.define
 class RawServer:
-    """What was asked, and what is answered: the next of the answers, the last one again and again."""
+    """What was asked, and what is answered: the next of the answers, the last one again and again.
+
+    With a `route`, what it says of the request's target.
+    """
 
     answers: list[Answer]
     url: str = ""
+    route: Callable[[str], bytes] | None = None
     asked: list[str] = attrs.field(factory=list)
     connections: int = 0
     tasks: set["asyncio.Task[Any]"] = attrs.field(factory=set)
@@ -57,7 +63,7 @@ class RawServer:
         self.tasks.add(task)
         try:
             self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            given = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            given = self._next()
             if isinstance(given, bytes):
                 writer.write(given)
                 await writer.drain()
@@ -68,6 +74,11 @@ class RawServer:
         finally:
             self.tasks.discard(task)
             writer.close()
+
+    def _next(self) -> Answer:
+        if self.route is not None:
+            return self.route(self.paths[-1])
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     @property
     def paths(self) -> list[str]:
@@ -90,3 +101,20 @@ async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncI
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def self_signed(folder: Path, name: str = "localhost") -> ssl.SSLContext:
+    """TLS with a certificate that nobody has signed but its own key."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "1", "-subj", f"/CN={name}", "-addext"),
+            *(f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
