@@ -118,6 +118,11 @@ def _neutralise(
 ) -> MutableMapping[str, Any]:
     """Nothing that a terminal would obey."""
     for name, value in event.items():
-        if isinstance(value, str) and name != "exception":
-            event[name] = printable(value)
+        if isinstance(value, str):
+            event[name] = _indented(value) if name == "exception" else printable(value)
     return event
+
+
+def _indented(traceback: str) -> str:
+    """A traceback, which may quote anything: no line of it looks like a record."""
+    return "\n".join(f"  {printable(line)}" for line in traceback.split("\n"))
