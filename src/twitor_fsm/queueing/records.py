@@ -34,6 +34,9 @@ __all__ = [
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Size of a payload as JSON at most, bytes. What is larger belongs into a database, its id into the payload."""
 
+MAX_RECORD_BYTES: Final = 65 * 1024 * 1024
+"""A larger record is none of ours: 64 MiB is the largest payload that a manager may be told to allow."""
+
 MAX_PRIORITY: Final = 10**9
 MAX_RETRIES: Final = 1000
 MAX_DELAY_S: Final = 366 * 86_400.0
@@ -234,6 +237,8 @@ def queue_task(task_id: bytes, record: bytes, *, tries: int, token: int) -> Queu
     Raises:
         MalformedRecord: It is not one of ours.
     """
+    if len(record) > MAX_RECORD_BYTES:
+        raise MalformedRecord(f"{len(record)} bytes")
     try:
         version, priority, max_retries, created_ms, body = record.split(b" ", 4)
         if version != b"1":
