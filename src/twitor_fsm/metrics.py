@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .core.records import Counters
-from .core.states import DEFAULT_SPEC, Kind
+from .core.states import DEFAULT_SPEC, Kind, State
 from .core.taxonomy import ErrorAction, ErrorCategory, Reason
 from .errors import ConfigurationError, QueueError
 from .events import CheckpointSaved, ErrorSeen, Event, SessionEnded, SessionStarted, Transition
@@ -142,6 +142,8 @@ class PrometheusMetrics:
                 self._ended.labels(state)
             else:
                 self._sessions.labels(state)
+        for state in (State.PAUSED_RATE_LIMIT, LOST):
+            self._ended.labels(state)
 
     # -- events -----------------------------------------------------------------------------------
 

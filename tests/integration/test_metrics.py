@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -252,6 +254,28 @@ def test_a_registry_takes_one_and_the_hosts_metrics_stay() -> None:
     with pytest.raises(ConfigurationError, match="has the metrics of twitor_fsm already"):
         PrometheusMetrics(registry)
     assert b"process_resident_memory_bytes" in generate_latest(registry)
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [
+        ("prometheus_client", "from twitor_fsm import PrometheusMetrics; PrometheusMetrics()"),
+        ("prometheus_client", "from twitor_fsm.metrics import process_registry as p; p()"),
+        (
+            "h11",
+            "import asyncio, twitor_fsm.small_http as s; asyncio.run(s.SmallServer({}).start('x', 0))",
+        ),
+    ],
+)
+def test_a_missing_extra_is_told_with_the_line_to_run(missing: str, code: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ConfigurationError: " in done.stderr
+    assert (
+        'is not installed; nothing was started. Run: pip install "twitor-fsm[metrics]"'
+        in done.stderr
+    )
 
 
 # -- queues ---------------------------------------------------------------------------------------
