@@ -17,7 +17,7 @@ from twitor_fsm.core.listing import (
 )
 from twitor_fsm.core.page import Status, Tally
 from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
-from twitor_fsm.core.records import Owner
+from twitor_fsm.core.records import Counters, Owner
 from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, believable, is_believable
 from twitor_fsm.core.taxonomy import Reason
 
@@ -236,3 +236,41 @@ def test_a_reset_time_is_believed_within_a_window_and_its_slack() -> None:
     assert believable(1e9, now=100.0) == 100.0 + WINDOW_S + PAUSE_SLACK_S
     assert believable(50.0, now=100.0) == 100.0
     assert believable(150.0, now=100.0) == 150.0
+
+
+@pytest.mark.parametrize(("tail", "items", "barren"), [(3, 1, 0), (1, 2, 0), (0, 2, 1), (3, 0, 1)])
+def test_only_pages_of_a_tail_that_is_walked_again_count_for_no_loop(
+    tail: int, items: int, barren: int
+) -> None:
+    mark = Mark(walk=1, under_way=True, cursor="a", tail=tail)
+
+    verdict = page_of(mark, items=items, unseen=0, next_cursor="b")
+
+    assert verdict.mark.barren == barren
+
+
+@pytest.mark.parametrize(("missing", "ended"), [(19, Reason.CAUGHT_UP), (20, None)])
+def test_twenty_ids_missing_above_a_sighting_forbid_the_early_stop(
+    missing: int, ended: Reason | None
+) -> None:
+    known = {str(n): Known(stored=True, walk=1, position=n) for n in range(25)}
+    second = begin(checkpoint(Mark(walk=1)), rules=Rules(), ordinal=2)
+    sighted = second.fetched(tuple(known), next_cursor="c", end=End.MORE).looked_up(known)
+    assert sighted.page is not None
+    assert sighted.page.sighting is not None
+
+    page = sighted.sighted(sighted.page.sighting.above_on_page + missing).page
+
+    assert page is not None
+    assert page.verdict is not None
+    assert page.verdict.ended is ended
+
+
+def test_a_session_begins_with_nothing_counted_and_nothing_to_be_tried_again() -> None:
+    progress = new()
+
+    assert list(attrs.asdict(Counters()).values()) == [0, 0, 0, 0, 0, 0, 0, 0, {}]
+    assert not progress.redo
+    fetched = progress.fetched(("a",), next_cursor="1", end=End.MORE)
+    assert fetched.page is not None
+    assert fetched.page.limit == 0
