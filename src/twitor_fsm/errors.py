@@ -22,7 +22,8 @@
     │   ├── LeaseLost             another process took this session over; our result was dropped
     │   ├── CrawlOwned            another process runs this crawl
     │   ├── SessionNotFound       no session with this id
-    │   └── SchemaMismatch        the database has another schema version; left untouched
+    │   └── SchemaMismatch        the database's schema is not this version's; left untouched
+    │       └── OtherSchemaVersion  it is an older or a newer one, or not there yet: an upgrade puts it right
     └── QueueError                the task queue
         ├── QueueUnavailable      no answer from Valkey; calling again is safe
         ├── QueueUnauthorized     Valkey refuses the password or the user
@@ -53,6 +54,7 @@ __all__ = [
     "ItemsRefused",
     "JournalRefused",
     "LeaseLost",
+    "OtherSchemaVersion",
     "QueueError",
     "QueueFull",
     "QueueMisconfigured",
@@ -300,7 +302,14 @@ class SessionNotFound(StoreError):
 
 
 class SchemaMismatch(StoreError):
-    """The database has a schema that this version does not know; it was left untouched."""
+    """The database's schema is not this version's; it was left untouched."""
+
+
+class OtherSchemaVersion(SchemaMismatch):
+    """The database has the schema of an older or a newer version, or no tables yet.
+
+    An upgrade, of the database or of this program, puts it right: what waits for that need not be started again.
+    """
 
 
 class QueueError(TwitorError):

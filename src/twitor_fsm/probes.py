@@ -76,7 +76,7 @@ class Probes:
         """Both are open: from now on they are asked."""
 
         async def ask_database() -> str:
-            await engine.store.sessions(limit=1)
+            await engine.store.check()
             return OK
 
         async def ask_queue() -> str:

@@ -20,6 +20,7 @@ from .core.taxonomy import ErrorCategory, Reason
 from .engine import CrawlEngine
 from .errors import (
     CrawlOwned,
+    OtherSchemaVersion,
     QueueError,
     SessionNotFound,
     StoreError,
@@ -217,6 +218,10 @@ class Worker:
         self._process_bookmark: Final = process_bookmark
         self._sweep_s: Final = sweep_s
         self._stop: Final = asyncio.Event()
+        self.drained_by: Reason | None = None
+        """Why it stopped by itself, if it did: what this process, or this machine, has run out of."""
+        self.is_outdated = False
+        """Whether it stopped because the database's schema is another version's now; see `readiness`."""
 
     def stop(self) -> None:
         """Take nothing more; sessions that run checkpoint, and their tasks go back to the queue."""
@@ -311,6 +316,7 @@ class Worker:
             raise Postpone(max(0.0, report.resume_at - self._engine.clock.now()))
         if reason in _DRAINING:
             _LOG.critical("%s: this worker drains; its other crawls go back to the queue", reason)
+            self.drained_by = self.drained_by or Reason(reason)
             self.stop()
             raise Postpone(self._engine.settings.lease_s)
         if reason == Reason.BILLING:
@@ -339,7 +345,13 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             try:
+                await self._engine.store.check()
                 await self.sweep()
+            except OtherSchemaVersion as error:
+                _LOG.critical("this worker drains, its crawls go back to the queue: %s", error)
+                self.is_outdated = True
+                self.stop()
+                return
             except (QueueError, StoreError) as error:
                 _LOG.warning("the sweep failed, the next one tries again: %s", error)
             await self._engine.clock.sleep(self._sweep_s)

@@ -47,6 +47,7 @@ __all__ = [
     "item",
     "journal_row",
     "new",
+    "new_postgres_database",
     "over",
     "postgres_place",
     "postgres_server",
@@ -80,10 +81,15 @@ def app_engine_place(folder: Path, closing: AsyncExitStack) -> Place[SqlStore]:
 
 def postgres_place(server: Any, closing: AsyncExitStack) -> Place[SqlStore]:
     """A new database of the server."""
+    url = new_postgres_database(server)
+    return Place(lambda: SqlStore(url, migrate=True), refuse=refuse_bad_texts, closing=closing)
+
+
+def new_postgres_database(server: Any) -> sa.URL:
+    """A new, empty database of the server."""
     name = f"store_{next(_NUMBERS)}"
     server.psql(f"CREATE DATABASE {name};")
-    url = sa.make_url(server.get_uri(database=name)).set(drivername="postgresql+asyncpg")
-    return Place(lambda: SqlStore(url, migrate=True), refuse=refuse_bad_texts, closing=closing)
+    return sa.make_url(server.get_uri(database=name)).set(drivername="postgresql+asyncpg")
 
 
 _NUMBERS = count(1)

@@ -199,7 +199,7 @@ class TestLookingOnly:
     @pytest.mark.parametrize(
         ("content", "error", "told"),
         [
-            (None, SchemaMismatch, "missing or older"),
+            (None, SchemaMismatch, "no tables of ours"),
             (b"", ConfigurationError, "holds no crawls"),
             (b"no database at all" * 100, StoreUnavailable, "not an SQLite database"),
         ],

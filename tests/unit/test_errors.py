@@ -43,6 +43,7 @@ ONE_OF_EACH: list[TwitorError] = [
     errors.CrawlOwned("s1", "host", NOW),
     errors.SessionNotFound("s1"),
     errors.SchemaMismatch("version 9"),
+    errors.OtherSchemaVersion("version 9"),
     errors.QueueError("refused"),
     errors.QueueUnavailable("no answer"),
     errors.QueueUnauthorized("the password is refused"),

@@ -3,8 +3,8 @@
 Must not know: SQL, terminals.
 """
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +22,11 @@ __all__ = [
     "database_of",
     "file_of",
     "find_session",
+    "make_engine",
     "one_crawl",
     "opened",
     "refuse_memory",
+    "refused",
     "with_db",
 ]
 
@@ -101,7 +103,6 @@ async def opened(
         observers: Told of every event of every session.
     """
     from ..config import get_settings
-    from ..engine import CrawlEngine
     from ..storage.store import SqlStore
 
     settings = settings if settings is not None else get_settings()
@@ -119,13 +120,44 @@ async def opened(
             first = SqlStore(database, read_only=True)
             await first.open()  # refuses what is not ours
             await first.close()
-    store = SqlStore(database, read_only=look)
-    engine = CrawlEngine(store, settings=settings, observers=observers)
-    await engine.open()
+    engine = make_engine(database, settings, look=look, observers=observers)
+    with refused(db, database):
+        await engine.open()
     try:
         yield engine
     finally:
         await engine.close()
+
+
+def make_engine(
+    database: str,
+    settings: "Settings",
+    *,
+    look: bool = False,
+    observers: "Iterable[Observer]" = (),
+) -> "CrawlEngine":
+    """An engine over the database, not yet open."""
+    from ..engine import CrawlEngine
+    from ..storage.store import SqlStore
+
+    store = SqlStore(database, read_only=look)
+    return CrawlEngine(store, settings=settings, observers=observers)
+
+
+@contextmanager
+def refused(db: str | None, database: str) -> Iterator[None]:
+    """A server that cannot be used is named; so is the command that brings its schema up."""
+    from ..errors import OtherSchemaVersion, StoreError
+
+    try:
+        yield
+    except StoreError as exc:
+        if file_of(database) is not None:
+            raise
+        message = str(exc)
+        if isinstance(exc, OtherSchemaVersion):
+            message = message.replace("twitor db upgrade", with_db("twitor db upgrade", db))
+        raise Failure(f"{clear_name(database)}: {message}", 14) from exc
 
 
 async def find_session(engine: "CrawlEngine", session_id: str | None) -> "SessionRecord":

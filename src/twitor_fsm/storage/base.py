@@ -177,6 +177,14 @@ class Store(Protocol):
         """Let everything go; safe to call twice."""
         ...
 
+    async def check(self) -> None:
+        """See that the database answers, and that its schema is still this version's.
+
+        Raises:
+            SchemaMismatch: It is not: the database was upgraded meanwhile, say.
+        """
+        ...
+
     async def claim(
         self,
         crawl: CrawlKey,

@@ -30,7 +30,7 @@ _UNSURE: Final = "what was committed before stands; ask the session's revision w
 
 _UNREACHABLE: Final = (
     "the database server does not answer; nothing of this transaction was written. "
-    "Check the host and port of its URL, and that it runs"
+    "Check the host and port (or socket) of its URL, and that it runs"
 )
 
 _SQLITE: Final[tuple[tuple[str, Reason, bool, str], ...]] = (
@@ -66,6 +66,8 @@ _POSTGRES: Final[tuple[tuple[str, Reason, bool, str], ...]] = (
     ("53100", Reason.STORE_FULL, False, "the database's disk is full; {kept}. Free space and run again"),
     ("53", Reason.STORE_UNAVAILABLE, True, "the database server lacks resources; {kept}. Try again"),
     ("25006", Reason.STORE_READ_ONLY, False, "the database is read-only; {kept}. Connect to its primary"),
+    ("42P01", Reason.STORE_UNAVAILABLE, False, "a table is missing; {kept}. See what the schema is with: twitor db current"),
+    ("42703", Reason.STORE_UNAVAILABLE, False, "a column is missing; {kept}. See what the schema is with: twitor db current"),
     ("42501", Reason.STORE_READ_ONLY, False, "the role may not do this; {kept}. Grant it the rights and run again"),
     ("58", Reason.STORE_IO, False, "the database server met a system error; {kept}. See its log"),
     ("XX", Reason.STORE_CORRUPT, False, "the database server met an internal error; {kept}. See its log"),
@@ -209,8 +211,8 @@ def _is_unreachable(error: BaseException) -> bool:
 
     asyncio raises an OSError without a number when several addresses of a host failed.
     """
-    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
-        return True
+    if isinstance(error, (ConnectionRefusedError, FileNotFoundError, socket.gaierror)):
+        return True  # no file: there is no socket of that name
     return isinstance(error, OSError) and (
         error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}
         or (error.errno is None and str(error).startswith("Multiple exceptions"))

@@ -7,7 +7,7 @@ Must not know: how connections are made.
 
 import sqlalchemy as sa
 
-from ..errors import ConfigurationError, SchemaMismatch
+from ..errors import ConfigurationError, OtherSchemaVersion, SchemaMismatch
 from . import tables as t
 
 __all__ = [
@@ -81,35 +81,46 @@ def upgrade(connection: sa.Connection, revision: str) -> None:
 def require_current(connection: sa.Connection) -> None:
     """Raise `SchemaMismatch` unless the database has exactly our schema."""
     if not is_current(connection):
-        raise not_current()
+        raise not_current(find_revision(connection))
 
 
 def require_ours(connection: sa.Connection) -> None:
     """Raise unless there are tables of ours; nothing is changed. Raises `SchemaMismatch` as `find_revision` does."""
     if find_revision(connection) is None:
-        raise not_ours()
+        raise not_ours(makes_tables=connection.dialect.name == "sqlite")
 
 
-def not_ours() -> ConfigurationError:
-    """What is said of a database in which nothing of ours is."""
+def not_ours(*, makes_tables: bool = True) -> ConfigurationError:
+    """What is said of a database in which nothing of ours is.
+
+    Args:
+        makes_tables: Whether a crawl makes them by itself.
+    """
+    how = "crawl into this one" if makes_tables else "make its tables with: twitor db upgrade"
     return ConfigurationError(
-        "this database holds no crawls; it was left untouched. Name the right one, or crawl into this one"
+        f"this database holds no crawls; it was left untouched. Name the right one, or {how}"
     )
 
 
-def not_current() -> SchemaMismatch:
-    """What is said of a database that may not be brought up here."""
-    return SchemaMismatch(
-        _untouched("its schema is missing or older than this version's")
-        + ". Bring it up with: twitor db upgrade (or open the store with migrate=True)"
+def not_current(found: str | None = None) -> OtherSchemaVersion:
+    """What is said of a database that may not be brought up here.
+
+    Args:
+        found: Its revision; None if it has no tables of ours.
+    """
+    what = (
+        "it has no tables of ours"
+        if found is None
+        else f"its schema is of revision {found}, this version needs {t.REVISION}"
     )
+    return OtherSchemaVersion(f"{_untouched(what)}. Bring it up with: twitor db upgrade")
 
 
 def _require_known(revision: str) -> None:
     from .migrations import is_known  # imports alembic
 
     if not is_known(revision):
-        raise SchemaMismatch(
+        raise OtherSchemaVersion(
             _untouched(f"its schema revision {revision!r} is not known to this version")
             + ". Install the version of twitor_fsm that wrote it, or a newer one"
         )

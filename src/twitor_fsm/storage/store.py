@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
@@ -21,6 +21,7 @@ from ..core.taxonomy import Reason
 from ..errors import ConfigurationError, StoreUnavailable
 from . import checkpoints, claims, reads, schema, tables, writer
 from .base import Batch, Bookmark, SkippedRow
+from .engines import create_engine, known_driver, postgres_engine
 from .failures import read_only_file, translate
 from .runner import EngineRunner, Runner, ThreadRunner
 from .sqlite import SqliteFile, is_writable
@@ -69,7 +70,7 @@ class SqlStore:
         self._opening = asyncio.Lock()
         self._runner: Runner
         if not isinstance(database, (str, Path, sa.URL)):
-            self._engine = _known_driver(database)
+            self._engine = known_driver(database)
             self._url = database.url
             self._runner = EngineRunner(database, owned=False)
         else:
@@ -80,7 +81,7 @@ class SqlStore:
                 )
                 self._runner = self._thread = ThreadRunner(self._file)
             else:
-                self._engine = _known_driver(_engine_for(self._url))
+                self._engine = postgres_engine(self._url)
                 self._runner = EngineRunner(self._engine, owned=True)
         is_sqlite = self._url.get_backend_name() == "sqlite"
         self._migrate = not read_only and (is_sqlite if migrate is None else migrate)
@@ -101,7 +102,7 @@ class SqlStore:
                     "a database in memory has no second connection; use a file, or pass your own engine to the store"
                 )
             url = self._url.set(drivername="sqlite+aiosqlite", database=str(self._file.path))
-            self._engine = _create_engine(url, poolclass=sa.NullPool)
+            self._engine = create_engine(url, poolclass=sa.NullPool)
         return self._engine
 
     async def open(self) -> None:
@@ -133,14 +134,33 @@ class SqlStore:
             raise
         self._opened = True
 
+    async def revision(self) -> str | None:
+        """Which schema the database has now; None if it has no tables of ours. Needs no `open`, changes nothing.
+
+        Raises:
+            SchemaMismatch: There are tables of ours and no revision, or several.
+        """
+        if self._file is not None and not self._opened:
+            if self._file.path is None or not self._file.path.exists():
+                return None
+            if not self._holds_ours(self._file):
+                return None
+        try:
+            return await self._runner.read(schema.find_revision)
+        finally:
+            if not self._opened:
+                await self._runner.aclose()
+
     def _look_first(self, file: SqliteFile) -> None:
         """Refuse a file that is not ours before a connection could touch it."""
+        if not self._holds_ours(file):
+            raise schema.not_ours()
+
+    def _holds_ours(self, file: SqliteFile) -> bool:
         try:
-            ours = file.holds_tables((*tables.metadata.tables, tables.VERSION_TABLE))
+            return file.holds_tables((*tables.metadata.tables, tables.VERSION_TABLE))
         except sqlite3.Error as exc:
             raise translate(exc) or exc from exc
-        if not ours:
-            raise schema.not_ours()
 
     def _read_only_medium(self, error: StoreUnavailable) -> StoreUnavailable:
         """SQLite only says that it cannot open its log, where the file's medium is read-only."""
@@ -162,6 +182,10 @@ class SqlStore:
         if self._file is not None and self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
+
+    async def check(self) -> None:
+        """See that the database answers and has our schema; see `Store.check`."""
+        await self._run.read(schema.require_current)
 
     @property
     def _run(self) -> Runner:
@@ -336,43 +360,6 @@ def _url_of(database: str | Path | sa.URL) -> sa.URL:
     if not text:
         raise ConfigurationError("the database has no name; give a path or a URL")
     return sa.URL.create("sqlite", database=text)
-
-
-def _known_driver(engine: "AsyncEngine") -> "AsyncEngine":
-    """The engine, if its driver takes parameters by their place, as the hot statements are prepared."""
-    if not engine.dialect.positional:
-        raise ConfigurationError(
-            f"the store does not work with the driver {engine.dialect.driver}; nothing was opened. Use asyncpg for "
-            "PostgreSQL (postgresql+asyncpg://user@host/name) or aiosqlite for SQLite"
-        )
-    return engine
-
-
-def _engine_for(url: sa.URL) -> "AsyncEngine":
-    if url.get_backend_name() != "postgresql":
-        raise ConfigurationError(
-            f"the store knows SQLite and PostgreSQL, not {url.get_backend_name()}; nothing was opened. "
-            "Examples: sqlite:///bookmarks.db, postgresql+asyncpg://user@host/name"
-        )
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+asyncpg")
-    return _create_engine(url, pool_pre_ping=True)
-
-
-def _create_engine(url: sa.URL, **options: Any) -> "AsyncEngine":
-    try:
-        from sqlalchemy.ext.asyncio import create_async_engine  # needs greenlet
-
-        return create_async_engine(url, hide_parameters=True, **options)
-    except ImportError as exc:
-        raise ConfigurationError(
-            f"an async engine for {url.drivername} needs a package that is missing ({exc.name}); nothing was opened. "
-            + (
-                'Run: pip install "twitor-fsm[postgres]"'
-                if exc.name in {"asyncpg", "greenlet"} or "greenlet" in str(exc)
-                else "Install it, or name the driver that comes along: postgresql+asyncpg://"
-            )
-        ) from exc
 
 
 def sqlite_file(url: str) -> Path | None:

@@ -153,6 +153,10 @@ class FaultyStore:
         if self._owns:
             await self.inner.close()
 
+    async def check(self) -> None:
+        """See `Store.check`."""
+        await self.inner.check()
+
     # -- a running session ------------------------------------------------------------------------
 
     async def claim(

@@ -4,22 +4,29 @@ import asyncio
 
 import click
 
-from ..database import clear_name, database_of, refuse_memory
+from ..database import clear_name, database_of, file_of, refuse_memory, refused
+from ..failures import Failure
 from ..options import common
 from ..terminal import emit, tell
 
 SECTION = "Manage"
 
 
-@click.group(short_help="The database's schema: upgrade.")
+@click.group(short_help="The database's schema: current, upgrade.")
 def command() -> None:
-    """Look after the database. A SQLite file is brought up to date by itself; PostgreSQL is not."""
+    """Look after the database.
+
+    A SQLite file is brought up to date by itself; PostgreSQL only by `twitor db upgrade`.
+    """
 
 
 @command.command("upgrade")
 @common
 def upgrade(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
-    """Create the tables, or bring them up to this version's schema. Stored rows stay."""
+    """Create the tables, or bring them up to this version's schema. Stored rows stay.
+
+    Two at once are safe: on PostgreSQL the second waits for the first, and finds nothing to do.
+    """
 
     async def run() -> int:
         from ...config import get_settings
@@ -29,12 +36,57 @@ def upgrade(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passe
         database = database_of(db, get_settings())
         refuse_memory(database)
         store = SqlStore(database, migrate=True)
-        await store.open()
+        with refused(db, database):
+            await store.open()
         await store.close()
         if as_json:
             emit({"database": clear_name(database), "revision": REVISION})
         else:
             tell(f"{clear_name(database)} has this version's schema (revision {REVISION})")
         return 0
+
+    return asyncio.run(run())
+
+
+@command.command("current")
+@common
+def current(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
+    """Say which schema the database has, and whether it is this version's. Nothing is changed.
+
+    Ends with 0 if it is, with 14 if not: workers wait then, and crawls are refused.
+    """
+
+    async def run() -> int:
+        from ...config import get_settings
+        from ...storage.store import SqlStore
+        from ...storage.tables import REVISION
+
+        database = database_of(db, get_settings())
+        refuse_memory(database)
+        file = file_of(database)
+        if file is not None and not file.exists():
+            raise Failure(
+                f"there is no database {file}; nothing was made. Name the right one with --db", 2
+            )
+        store = SqlStore(database, read_only=True)
+        with refused(db, database):
+            found = await store.revision()
+        await store.close()
+        if as_json:
+            emit(
+                {
+                    "database": clear_name(database),
+                    "revision": found,
+                    "needed": REVISION,
+                    "is_current": found == REVISION,
+                }
+            )
+        else:
+            has = f"schema revision {found}" if found is not None else "no tables of ours"
+            needs = (
+                "as this version needs" if found == REVISION else f"this version needs {REVISION}"
+            )
+            tell(f"{clear_name(database)} has {has}, {needs}")
+        return 0 if found == REVISION else 14
 
     return asyncio.run(run())

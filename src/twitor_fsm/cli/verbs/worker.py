@@ -1,14 +1,15 @@
 """`twitor worker`: runs crawls from the queue until it is told to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
-from ..database import clear_name, database_of, opened, refuse_memory
+from ...core.taxonomy import Reason
+from ..database import clear_name, database_of, file_of, make_engine, opened, refuse_memory, refused
 from ..failures import Failure
 from ..options import common
 from ..queueing import queue_of, queue_settings
@@ -19,6 +20,8 @@ from ..words import duration
 
 if TYPE_CHECKING:
     from ...config import Settings
+    from ...engine import CrawlEngine
+    from ...events import Observer
     from ...metrics import PrometheusMetrics
     from ...probes import Probes
     from ...queue_manager import QueueManager
@@ -97,11 +100,21 @@ def command(
         stop.limit(_limit(settings, as_json=as_json))
         voice = WorkerVoice(SystemClock())
         with log_records(verbose=verbose, as_json=False):
-            asyncio.run(_work(Plan(settings, db, api_url, concurrency), voice, stop))
+            drained_by = asyncio.run(_work(Plan(settings, db, api_url, concurrency), voice, stop))
         voice.tell_summary()
+    if drained_by is not None:
+        raise _drained(drained_by)
     if as_json:
         emit({"stopped": True, **voice.summary()})
     return 0
+
+
+def _drained(reason: Reason) -> Failure:
+    return Failure(
+        f"this worker has stopped by itself: {reason.replace('_', ' ')}; its crawls are in the queue, with their last "
+        "checkpoints. Free what is used up and start it again",
+        14 if reason is Reason.STORE_FULL else 1,
+    )
 
 
 def _settings(
@@ -131,7 +144,8 @@ def _limit(settings: "Settings", *, as_json: bool) -> TimeLimit:
     return TimeLimit(seconds, failure, as_json)
 
 
-async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> None:
+async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None":
+    """Work until a signal; returns what drained it, if something did."""
     from ...worker import Worker
 
     settings = plan.settings
@@ -145,27 +159,60 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> None:
     async with (
         _port(settings, is_draining) as port,
         queue_of(plan.db, must_exist=False) as queue,
-        opened(
-            plan.db,
-            settings=settings,
-            must_exist=False,
-            observers=(voice.observe, *((port.metrics,) if port else ())),
-        ) as engine,
     ):
-        worker = Worker(engine, queue, source, concurrency=plan.concurrency)
-        workers.append(worker)
-        stop.react(worker.stop)
+        observers = (voice.observe, *((port.metrics,) if port else ()))
         if port is not None:
             port.metrics.watch(queue)
-            port.probes.opened(engine, queue)
-        await _tell_start(plan, queue, port)
-        await _run(worker, voice, queue, stop)
+        while True:
+            async with _ready(plan, observers, stop) as engine:
+                if engine is None:
+                    return None
+                worker = Worker(engine, queue, source, concurrency=plan.concurrency)
+                workers[:] = [worker]
+                stop.react(worker.stop)
+                if port is not None:
+                    port.probes.opened(engine, queue)
+                await _tell_start(plan, queue, port)
+                await _run(worker, voice, queue, stop)
+            if not worker.is_outdated or stop.asked:
+                return worker.drained_by
+            source = source_of(Wanted(api_url=plan.api_url), settings)  # a worker closes its own
+
+
+@asynccontextmanager
+async def _ready(
+    plan: Plan, observers: "Iterable[Observer]", stop: Stop
+) -> "AsyncIterator[CrawlEngine | None]":
+    """An engine over the database, when its schema is this version's; None if a signal came first.
+
+    A SQLite file is brought up here and now; on PostgreSQL that is done by `twitor db upgrade` alone.
+    """
+    settings = plan.settings
+    database = database_of(plan.db, settings)
+    if file_of(database) is not None:
+        async with opened(
+            plan.db, settings=settings, must_exist=False, observers=observers
+        ) as engine:
+            yield engine
+        return
+    from ...readiness import open_when_ready
+
+    asked = asyncio.Event()
+    stop.react(asked.set)
+    engine = make_engine(database, settings, observers=observers)
+    with refused(plan.db, database):
+        is_open = await open_when_ready(engine, stop=asked)
+    try:
+        yield engine if is_open else None
+    finally:
+        await engine.close()
 
 
 async def _run(worker: "Worker", voice: "WorkerVoice", queue: "QueueManager", stop: Stop) -> None:
     async def drain_in_time() -> None:
         await worker.until_draining()  # perhaps by itself, without a signal
-        stop.hurry()
+        if not worker.is_outdated:  # the process goes on
+            stop.hurry()
 
     beside = [asyncio.create_task(voice.watch(queue)), asyncio.create_task(drain_in_time())]
     try:
