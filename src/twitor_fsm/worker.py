@@ -44,6 +44,9 @@ PROCESS_BOOKMARK: Final = "process_bookmark"
 SWEEP_S: Final = 30.0
 """How often a worker looks for sessions that the queue does not know, seconds."""
 
+_SOON_S: Final = 1.0
+"""A crawl that somebody else has is asked for again when its lease ends, but not sooner than this, seconds."""
+
 _DRAINING: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.DISK_FULL, Reason.STORE_FULL})
 """What the other sessions of this process would meet next."""
 
@@ -279,7 +282,9 @@ class Worker:
             )
         except CrawlOwned as error:
             _LOG.info("crawl of user %s: %s", user_id, error)
-            raise Postpone(self._engine.settings.lease_s) from error
+            left_s = error.lease_until - self._engine.clock.now()
+            lease_s = self._engine.settings.lease_s
+            raise Postpone(min(max(left_s, _SOON_S), lease_s)) from error
         if self._stop.is_set():
             handle.cancel(Reason.SIGNAL)
         try:

@@ -1,10 +1,12 @@
 """Who runs a crawl: starting a session or taking one over, and asking it to end.
 
-Plain functions of a connection, each one transaction. Rows are locked in the order session, crawl, as a commit does;
-what is read without a lock is checked again by the write that follows it, so that two claims never both win.
+Plain functions of a connection, each one transaction. A claim holds its crawl's row from the first to the last statement,
+so that two never both win; it takes locks that are free and waits for none (SKIP LOCKED), so that a worker is never held
+up, and the order of locks cannot matter. Whoever holds one is at work on the crawl: it is as good as owned.
 Must not know: how a process finds out that another is dead.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,8 +14,7 @@ import sqlalchemy as sa
 
 from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from ..core.states import SessionValue
-from ..core.taxonomy import Reason
-from ..errors import CrawlOwned, StoreUnavailable
+from ..errors import CrawlOwned
 from . import tables as t
 from .reads import find_session, select_sessions
 from .rows import (
@@ -28,9 +29,10 @@ from .statements import insert
 
 __all__ = ["claim", "ensure_crawl", "live_session", "wish_cancel"]
 
-_ROUNDS: Final = (
-    5  # a claim that loses a race looks again; the winner's session then stands in its way
-)
+_ROUNDS: Final = 2  # a session that ended or was renewed between two statements is looked at again
+
+_MOMENT_S: Final = 1.0
+"""After so long a lock is worth another try, seconds; transactions take milliseconds."""
 
 
 def claim(
@@ -46,8 +48,11 @@ def claim(
     is_gone: Callable[[Owner], bool],
 ) -> Claim:
     """Start a session of the crawl, or take over the one that nobody runs; see `Store.claim`."""
-    crawl_id = ensure_crawl(connection, crawl)
+    crawl_id = _hold_crawl(connection, crawl)
+    if crawl_id is None:
+        raise CrawlOwned(None, "another process", now + _MOMENT_S)
     lease_until = now + lease_s
+    found: SessionRecord | None = None
     for _ in range(_ROUNDS):
         found = live_session(connection, crawl_id)
         if found is None:
@@ -59,18 +64,35 @@ def claim(
                 "started_at": now,
                 "updated_at": now,
             }
-            if _start(connection, crawl_id, columns):
-                return _claimed(connection, crawl_id, session_id, limit, now, taken_over=False)
-        elif _is_free(found, now, is_gone):
-            if _take_over(connection, found, owner, lease_until):
-                found_id = found.session_id
-                return _claimed(connection, crawl_id, found_id, limit, now, taken_over=True)
-        else:
+            _start(connection, crawl_id, columns)
+            return _claimed(connection, crawl_id, session_id, limit, now, taken_over=False)
+        if not _is_free(found, now, is_gone):
             raise CrawlOwned(found.session_id, str(found.owner), found.lease_until)
-    raise StoreUnavailable(
-        "other processes kept starting and ending this crawl; nothing was started. Try again",
-        Reason.STORE_BUSY,
-    )
+        if _take_over(connection, found, owner, lease_until):
+            found_id = found.session_id
+            return _claimed(connection, crawl_id, found_id, limit, now, taken_over=True)
+    raise CrawlOwned(None, "another process", now + _MOMENT_S)
+
+
+def _hold_crawl(connection: sa.Connection, crawl: CrawlKey) -> int | None:
+    """The id of the crawl's row, made if it is new, and ours until the transaction ends; None if another has it."""
+    c = t.crawl.c
+    mine = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
+    if connection.execute(mine).scalar() is None:
+        if not _may_make(connection, crawl):
+            return None
+        ensure_crawl(connection, crawl)
+    held = connection.execute(mine.with_for_update(skip_locked=True)).scalar()
+    return None if held is None else int(held)
+
+
+def _may_make(connection: sa.Connection, crawl: CrawlKey) -> bool:
+    """Whether no other claim makes this crawl's row now: PostgreSQL would have us wait for its transaction."""
+    if connection.dialect.name != "postgresql":
+        return True
+    name = f"{crawl.source}\0{crawl.user_id}".encode("utf-8", "surrogatepass")
+    key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
+    return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(key))).scalar())
 
 
 def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
@@ -115,12 +137,12 @@ def _is_free(session: SessionRecord, now: float, is_gone: Callable[[Owner], bool
     return session.owner is None or session.lease_until <= now or is_gone(session.owner)
 
 
-def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) -> bool:
-    """Insert a session and note it in the crawl's row; False if another process was faster."""
+def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) -> None:
+    """Insert a session and note it in the crawl's row, which is held."""
     row = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
     goes_on = row["has_checkpoint"] and mark_from(row["mark"]).has_begun
     ordinal = row["last_session_ordinal"] + 1
-    put = insert(t.session, connection.dialect).values(
+    put = sa.insert(t.session).values(
         **columns,
         crawl_id=crawl_id,
         ordinal=ordinal,
@@ -131,20 +153,21 @@ def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) ->
         revision=0,
         resumed_from=row["last_session_id"] if goes_on else None,
     )
-    if connection.execute(put.on_conflict_do_nothing()).rowcount == 0:
-        return False
+    connection.execute(put)
     connection.execute(
         sa.update(t.crawl)
         .values(last_session_id=columns["session_id"], last_session_ordinal=ordinal)
         .where(t.crawl.c.id == crawl_id)
     )
-    return True
 
 
 def _take_over(
     connection: sa.Connection, found: SessionRecord, owner: Owner, lease_until: float
 ) -> bool:
-    """Raise the fence; False if the session's row changed meanwhile. A cancel wished from the dead run is void."""
+    """Raise the fence; False if the session's row changed meanwhile, or is locked: its owner is at work after all.
+
+    A cancel wished from the dead run is void.
+    """
     c = t.session.c
     values: dict[Any, Any] = {
         "fence": c.fence + 1,
@@ -153,15 +176,18 @@ def _take_over(
         "lease_until": lease_until,
         "cancel_wish": None,
     }
-    done = connection.execute(
-        sa.update(t.session)
-        .values(values)
+    unchanged = (
+        sa.select(c.session_id)
         .where(
             c.session_id == found.session_id,
             c.fence == found.fence,
             c.lease_until == found.lease_until,
             c.ended_at.is_(None),
         )
+        .with_for_update(skip_locked=True)
+    )
+    done = connection.execute(
+        sa.update(t.session).values(values).where(c.session_id == unchanged.scalar_subquery())
     )
     return done.rowcount == 1
 
@@ -175,8 +201,7 @@ def _claimed(
     *,
     taken_over: bool,
 ) -> Claim:
-    lock = sa.select(t.crawl).where(t.crawl.c.id == crawl_id).with_for_update()
-    crawl = connection.execute(lock).mappings().one()
+    crawl = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
     c = t.closed.c
     service, account, endpoint = limit
     until = connection.execute(

@@ -155,7 +155,7 @@ class FaultyStore:
 
     async def check(self) -> None:
         """See `Store.check`."""
-        await self.inner.check()
+        await self._ask(self.inner.check)
 
     # -- a running session ------------------------------------------------------------------------
 

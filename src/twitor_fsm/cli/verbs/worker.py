@@ -158,7 +158,7 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
 
     async with (
         _port(settings, is_draining) as port,
-        queue_of(plan.db, must_exist=False) as queue,
+        queue_of(plan.db, must_exist=False, lease_s=settings.lease_s) as queue,
     ):
         observers = (voice.observe, *((port.metrics,) if port else ()))
         if port is not None:
