@@ -160,6 +160,9 @@ class CrawlSession:
         self.main: asyncio.Task[CrawlReport] | None = None
         """The session's own task, once it runs."""
         self._handling: asyncio.Timeout | None = None
+        self._beating = asyncio.Lock()
+        """Held by a sign of life under way: one that came after the release would take the lease back."""
+        self._is_released = False
         self._lost = False
         self._is_restart = claim.taken_over
         self._cleanup_errors: tuple[str, ...] = ()
@@ -238,13 +241,16 @@ class CrawlSession:
     async def _left(self) -> bool:
         """Leave a paused session; whether nothing came up meanwhile."""
         try:
-            wish = await self._steps.release()
+            async with self._beating:
+                wish = await self._steps.release()
+                self._is_released = True
         except LeaseLost:
             self._lost = True
             return True
         if wish is not None:
             self.cancel(wish)
-        return not self._inbox
+        self._is_released = not self._inbox
+        return self._is_released
 
     async def _loop(self) -> None:
         bugs = 0
@@ -457,11 +463,14 @@ class CrawlSession:
                     lease_s,
                     extra=self._teller.extra("heartbeat"),
                 )
-            now = self._clock.now()
             try:
-                wish = await self._store.heartbeat(
-                    session.session_id, session.fence, now=now, lease_until=now + lease_s
-                )
+                async with self._beating:
+                    if self._is_released:
+                        continue
+                    now = self._clock.now()
+                    wish = await self._store.heartbeat(
+                        session.session_id, session.fence, now=now, lease_until=now + lease_s
+                    )
             except LeaseLost:
                 if (
                     self._ledger.is_closing

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from typing import Any
 
+import attrs
 import pytest
 from scripted import ids, stored
 
@@ -25,8 +26,8 @@ from twitor_fsm.errors import (
 )
 from twitor_fsm.events import Event, SessionEnded, Transition
 from twitor_fsm.report import CrawlReport, exit_code
-from twitor_fsm.sources.base import Item
-from twitor_fsm.testing import ListSource, VirtualClock, assert_conforms
+from twitor_fsm.sources.base import Item, Page
+from twitor_fsm.testing import ListSource, MemoryStore, VirtualClock, assert_conforms
 
 
 async def steps(engine: CrawlEngine, report: CrawlReport) -> list[str]:
@@ -168,6 +169,51 @@ async def test_without_waiting_a_pause_is_reported_and_honoured_by_the_next_run(
     assert done.completed
     assert clock.sleeps == [pytest.approx(paused.resume_at - begin)]
     assert await stored(engine) == source.ids
+
+
+class SlowHeart(MemoryStore):
+    """A sign of life takes its time, as in a database that is far away; and a caller that is cancelled stops none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beats = asyncio.Event()
+
+    async def heartbeat(self, *args: Any, **options: Any) -> str | None:
+        self.beats.set()
+        return await asyncio.shield(asyncio.ensure_future(self._late(*args, **options)))
+
+    async def _late(self, *args: Any, **options: Any) -> str | None:
+        for _ in range(200):  # a release would have been written by then, many times over
+            await asyncio.sleep(0)
+        return await super().heartbeat(*args, **options)
+
+
+@attrs.define
+class Heard(ListSource):
+    """Its second page comes when a sign of life is under way."""
+
+    heart: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        if self.requests == 1:
+            await self.heart.wait()
+        return await super().fetch(user_id, cursor, page_size)
+
+
+async def test_a_sign_of_life_under_way_does_not_take_a_left_pause_back(
+    clock: VirtualClock,
+) -> None:
+    store = SlowHeart()
+    settings = Settings(lease_s=1.0, prefetch=0)
+    clock.hold()
+    async with CrawlEngine(store, settings=settings, clock=clock) as engine:
+        source = Heard(ids(60), script={2: RateLimited(clock.now() + 120)}, heart=store.beats)
+        paused = await engine.crawl(source, user_id="me", wait=False)
+        for _ in range(400):
+            await asyncio.sleep(0)
+
+        assert paused.state == "paused_rate_limit"
+        assert (await engine.status(paused.session_id)).lease_until <= clock.now()
 
 
 async def test_a_used_up_window_pauses_before_the_next_request(
