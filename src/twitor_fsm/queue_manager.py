@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar
@@ -343,20 +343,39 @@ class QueueManager:
         priority: int = 0,
         delay: float = 0.0,
         max_retries: int | None = None,
+        task_ids: Sequence[str] | None = None,
+        delays: Sequence[float] | None = None,
     ) -> list[str]:
         """Add many tasks, in their order; returns their ids. Arguments and errors as `enqueue`.
 
         With `max_size` and `when_full="refuse"` all are added or none; else they are added in parts.
+
+        Args:
+            tasks: Type and payload of each.
+            priority: Of all.
+            delay: Of all.
+            max_retries: Of all.
+            task_ids: An id for each; None makes them.
+            delays: A delay for each, in place of `delay`.
+
+        Raises:
+            ValueError: There are not as many ids or delays as tasks; nothing was added.
         """
+        given = list(tasks)
         new = [
             self._new(
                 body_of(task_type, payload, limit=self._max_payload_bytes),
-                None,
+                task_id,
                 priority=priority,
-                delay=delay,
+                delay=each_delay,
                 max_retries=max_retries,
             )
-            for task_type, payload in tasks
+            for (task_type, payload), task_id, each_delay in zip(
+                given,
+                task_ids if task_ids is not None else [None] * len(given),
+                delays if delays is not None else [delay] * len(given),
+                strict=True,
+            )
         ]
         part = min(self._max_size, 100) if self._blocks and self._max_size else len(new)
         for start in range(0, len(new), part or 1):

@@ -367,8 +367,8 @@ async def test_a_session_that_ended_for_good_is_not_crawled_again(
 ) -> None:
     source = Scripted(failure)
     async with scripted_site(names, db, source) as here:
-        report = await (await here.engine.start(source, user_id="me")).wait()
-        await enqueue_crawl(here.queue, user_id="me", session_id=report.session_id)
+        await (await here.engine.start(source, user_id="me")).wait()
+        await enqueue_crawl(here.queue, user_id="me", resume_only=True)
         assert names.left() != set()
         here.start()
         await until(lambda: names.left() == set())

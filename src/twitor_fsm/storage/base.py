@@ -255,10 +255,13 @@ class Store(Protocol):
         """Sessions, newest first."""
         ...
 
-    def unfinished(self) -> AsyncIterator[SessionRecord]:
+    def unfinished(self, *, due_by: float | None = None) -> AsyncIterator[SessionRecord]:
         """Every session that is not over, read in portions, in no order; the cost does not grow with those that are.
 
         One that begins or ends meanwhile may be among them or not.
+
+        Args:
+            due_by: Leave out those that are paused for longer than that, epoch seconds; None leaves out none.
         """
         ...
 

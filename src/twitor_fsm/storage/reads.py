@@ -145,14 +145,18 @@ def sessions(
 
 
 def unfinished_after(
-    connection: sa.Connection, after: int, limit: int
+    connection: sa.Connection, after: int, limit: int, due_by: float | None = None
 ) -> tuple[list[SessionRecord], int]:
     """The next portion of the sessions that are not over, and the crawl's row id that it ends with.
+
+    With `due_by`, those are left out that are paused for longer.
 
     A crawl has at most one of them (a unique index, which holds no others, and which is walked here).
     """
     c = t.session.c
     found = select_sessions().where(c.ended_at.is_(None), c.crawl_id > after).order_by(c.crawl_id)
+    if due_by is not None:
+        found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
     rows = connection.execute(found.limit(limit)).mappings().all()
     return [session_from(dict(row)) for row in rows], rows[-1]["crawl_id"] if rows else after
 

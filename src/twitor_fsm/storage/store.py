@@ -261,11 +261,11 @@ class SqlStore:
         """Sessions, newest first."""
         return await self._run.read(reads.sessions, crawl, user_id, limit)
 
-    async def unfinished(self) -> AsyncIterator[SessionRecord]:
-        """Every session that is not over, 500 in memory at a time."""
+    async def unfinished(self, *, due_by: float | None = None) -> AsyncIterator[SessionRecord]:
+        """Every session that is not over, or whose pause ends by then, 500 in memory at a time."""
         after = 0
         while True:
-            portion, after = await self._run.read(reads.unfinished_after, after, _SESSIONS)
+            portion, after = await self._run.read(reads.unfinished_after, after, _SESSIONS, due_by)
             for record in portion:
                 yield record
             if len(portion) < _SESSIONS:

@@ -255,10 +255,10 @@ class FaultyStore:
             lambda: self.inner.sessions(crawl=crawl, user_id=user_id, limit=limit)
         )
 
-    async def unfinished(self) -> AsyncIterator[SessionRecord]:
+    async def unfinished(self, *, due_by: float | None = None) -> AsyncIterator[SessionRecord]:
         """As the inner store."""
         self._faults.check_alive()
-        async for record in self.inner.unfinished():
+        async for record in self.inner.unfinished(due_by=due_by):
             yield record
 
     async def journal(self, session_id: str) -> list[JournalRow]:

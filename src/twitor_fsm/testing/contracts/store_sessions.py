@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ...core.states import State
+from ...core.states import SessionValue, State
 from ...errors import LeaseLost, SessionNotFound, StoreError
 from .place import Place
 from .rows import (
@@ -196,6 +196,19 @@ class SessionsContract:
 
         assert {s.session_id: s.crawl for s in found} == {"a2": ME, "b1": ANNA}
         assert found == [await store.session(s.session_id) for s in found]
+
+    async def test_pauses_that_last_longer_are_left_out_on_request(self, place: Place[Any]) -> None:
+        store = await place.store()
+        await claim(store, "works")
+        for session_id, crawl, until in (("soon", ANNA, 60.0), ("late", ARCHIVE, 60.5)):
+            paused = SessionValue(state=State.PAUSED_RATE_LIMIT, seq=1, resume_at=NOW + until)
+            await store.commit(batch(await claim(store, session_id, crawl=crawl), value=paused))
+
+        async def ids(**options: float) -> set[str]:
+            return {s.session_id async for s in store.unfinished(**options)}
+
+        assert await ids(due_by=NOW + 60) == {"works", "soon"}
+        assert await ids() == {"works", "soon", "late"}
 
     async def test_crawls_are_listed(self, place: Place[Any]) -> None:
         store = await place.store()
