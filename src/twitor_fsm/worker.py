@@ -83,7 +83,7 @@ class CrawlWish(TypedDict, total=False):
     """What `enqueue_crawl` and `ask_for_crawl` take besides user and source."""
 
     engine: CrawlEngine | None
-    session_id: str | None
+    resume_only: bool
     delay: float
     priority: int
 

@@ -2,16 +2,16 @@
 
 Usage: stuck_worker.py MODE ARGS...; the first request of MODE `deaf` ignores every cancellation, that of `blocking` holds
 the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may.
-Each says "hanging" first. Leases of tasks are short.
+Each says "hanging" first. Leases are short.
 """
 
 import asyncio
+import os
 import sys
 import time
 from typing import Any
 
 from twitor_fsm.cli.app import twitor
-from twitor_fsm.queue_manager import QueueManager
 from twitor_fsm.sources.x_api import XBookmarks
 
 
@@ -33,7 +33,5 @@ async def fetch(_self: Any, _user_id: str, _cursor: object, _page_size: object) 
 if __name__ == "__main__":
     MODE = sys.argv.pop(1)
     setattr(XBookmarks, "fetch", fetch)  # noqa: B010 - mypy refuses the plain form
-    defaults = QueueManager.__init__.__kwdefaults__
-    assert defaults is not None
-    defaults["lease_s"] = 1.0
+    os.environ["TWITOR_LEASE_S"] = "1"
     twitor.main(sys.argv[1:], prog_name="twitor")
