@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final, TypedDict, Unpack
+from typing import Final, NoReturn, TypedDict, Unpack
 
 import attrs
 
@@ -23,6 +23,7 @@ from .errors import (
     OtherSchemaVersion,
     QueueError,
     StoreError,
+    StoreUnavailable,
     TaskRefused,
     TwitorError,
 )
@@ -291,6 +292,10 @@ class Worker:
             left_s = error.lease_until - self._engine.clock.now()
             lease_s = self._engine.settings.lease_s
             raise Postpone(min(max(left_s, _SOON_S), lease_s)) from error
+        except StoreUnavailable as error:
+            if error.reason in _DRAINING:
+                self._drain(error.reason)
+            raise
         if self._stop.is_set():
             handle.cancel(Reason.SIGNAL)
         try:
@@ -325,10 +330,7 @@ class Worker:
         if report.resume_at is not None:
             raise Postpone(max(0.0, report.resume_at - self._engine.clock.now()))
         if reason in _DRAINING:
-            _LOG.critical("%s: this worker drains; its other crawls go back to the queue", reason)
-            self.drained_by = self.drained_by or Reason(reason)
-            self.stop()
-            raise Postpone(self._engine.settings.lease_s)
+            self._drain(Reason(reason))
         if reason == Reason.BILLING:
             await self._close_gate(report)
             return
@@ -340,6 +342,14 @@ class Worker:
                 raise Reject(str(reason))
             case _:
                 raise Postpone(0.0)  # it was stopped midway: this worker ends
+
+    def _drain(self, reason: Reason) -> NoReturn:
+        """What this process lacks, its other sessions lack too: all go back, to where there may be more."""
+        if self.drained_by is None:
+            _LOG.critical("%s: this worker drains; its other crawls go back to the queue", reason)
+            self.drained_by = reason
+        self.stop()
+        raise Postpone(self._engine.settings.lease_s)
 
     async def _close_gate(self, report: CrawlReport) -> None:
         """No clock heals a bill: nobody crawls until a person says so."""

@@ -1,7 +1,8 @@
 """`twitor worker` as it is, over a source that hangs: what a test stops.
 
 Usage: stuck_worker.py MODE ARGS...; the first request of MODE `deaf` ignores every cancellation, that of `blocking` holds
-the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may.
+the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may,
+that of `starved` runs out of memory.
 Each says "hanging" first. Leases are short.
 """
 
@@ -19,6 +20,8 @@ async def fetch(_self: Any, _user_id: str, _cursor: object, _page_size: object) 
     sys.stderr.write("hanging\n")
     sys.stderr.flush()
     while True:
+        if MODE == "starved":
+            raise MemoryError
         try:
             if MODE == "chatty":
                 sys.stderr.write("x" * (64 << 20))

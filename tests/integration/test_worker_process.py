@@ -298,3 +298,15 @@ async def test_a_session_that_only_waits_ends_well_within_the_limit(site: Site) 
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
     assert await is_finished_by_another(site)
+
+
+async def test_a_worker_that_ran_out_of_memory_ends_with_a_code_and_gives_its_crawl_back(
+    site: Site,
+) -> None:
+    await site.ask(USER)
+    async with site.worker("--json", script=(STUCK, "starved")) as worker:
+        assert await worker.ended() == 1
+    assert "stopped by itself: out of memory; its crawls are in the queue" in worker.lines[-1]
+    assert json.loads(worker.out)["error"] == "fatal"
+    assert (await site.health())["delayed"] == 1
+    assert await is_finished_by_another(site)
