@@ -2,7 +2,8 @@
 
 Usage: stuck_worker.py MODE ARGS...; the first request of MODE `deaf` ignores every cancellation, that of `blocking` holds
 the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may.
-Each says "hanging" first. Leases of tasks are short.
+Each says "hanging" first. Leases of tasks are short. MODE `memory` is as `deaf`, but user 1 runs out of memory
+(in MODE `alone` at once).
 """
 
 import asyncio
@@ -14,8 +15,15 @@ from twitor_fsm.cli.app import twitor
 from twitor_fsm.queue_manager import QueueManager
 from twitor_fsm.sources.x_api import XBookmarks
 
+HANGS = asyncio.Event()
 
-async def fetch(_self: Any, _user_id: str, _cursor: object, _page_size: object) -> Any:
+
+async def fetch(_self: Any, user_id: str, _cursor: object, _page_size: object) -> Any:
+    if user_id == "1":
+        if MODE != "alone":
+            await HANGS.wait()
+        raise MemoryError
+    HANGS.set()
     sys.stderr.write("hanging\n")
     sys.stderr.flush()
     while True:

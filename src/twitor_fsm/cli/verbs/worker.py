@@ -9,7 +9,7 @@ import attrs
 import click
 
 from ..database import clear_name, database_of, opened, refuse_memory
-from ..failures import Failure
+from ..failures import ERROR_WORDS, Failure
 from ..options import common
 from ..queueing import queue_of, queue_settings
 from ..sourcing import Wanted, source_of
@@ -32,6 +32,7 @@ DRAINING = (
     "(a second signal ends at once; the last checkpoints stand then)"
 )
 
+_FATAL: Final = 1
 _INTERRUPTED: Final = 75
 
 
@@ -87,6 +88,9 @@ def command(
     Ask for crawls with `twitor enqueue crawl`. Any number of workers, on any number of machines, may
     share a queue and a database: each crawl has one owner at a time. A rate-limit pause holds no
     worker. Tokens come from X_BEARER_TOKEN or TWITOR_TOKEN_DIR, by user id.
+
+    Ends with 0 after a signal, with 75 if that took longer than --drain-timeout, and with 1 if it
+    drained by itself: memory or disk ran out.
     """
     with Stop(DRAINING) as stop:
         from ...clock import SystemClock
@@ -99,9 +103,11 @@ def command(
         with log_records(verbose=verbose, as_json=False):
             asyncio.run(_work(Plan(settings, db, api_url, concurrency), voice, stop))
         voice.tell_summary()
+    code = 0 if stop.asked else _FATAL  # nobody asked: memory or disk ran out, which the log told
     if as_json:
-        emit({"stopped": True, **voice.summary()})
-    return 0
+        error = ERROR_WORDS.get(code)
+        emit({"stopped": True, **voice.summary(), "error": error, "exit_code": code})
+    return code
 
 
 def _settings(
