@@ -6,7 +6,6 @@ Must not know: what the pages say.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -114,7 +113,7 @@ class SmallServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         import h11
 
-        protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
+        protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES - 1)
         is_head = False
         try:
             request = await _request(protocol, reader)
@@ -162,13 +161,13 @@ async def _request(
     """The request's head; None if the other side leaves before that. Raises `h11.RemoteProtocolError`."""
     import h11
 
+    room = HEAD_BYTES
     while True:
         event = protocol.next_event()
         if isinstance(event, h11.Request):
             return event
         if event is not h11.NEED_DATA:
             return None
-        with contextlib.suppress(ConnectionError):
-            protocol.receive_data(await reader.read(HEAD_BYTES))
-            continue
-        return None
+        data = await reader.read(room)
+        room -= len(data)
+        protocol.receive_data(data)

@@ -1,9 +1,9 @@
 """`twitor worker` as it is, over a source that hangs: what a test stops.
 
 Usage: stuck_worker.py MODE ARGS...; the first request of MODE `deaf` ignores every cancellation, that of `blocking` holds
-the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may,
-that of `starved` runs out of memory.
-Each says "hanging" first. Leases are short.
+the event loop itself, that of `chatty` writes more to stderr than anybody reads, that of `waiting` waits as long as it may.
+Each says "hanging" first. Leases of tasks are short. MODE `memory` is as `deaf`, but user 1 runs out of memory
+(in MODE `alone` at once).
 """
 
 import asyncio
@@ -15,13 +15,18 @@ from typing import Any
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.sources.x_api import XBookmarks
 
+HANGS = asyncio.Event()
 
-async def fetch(_self: Any, _user_id: str, _cursor: object, _page_size: object) -> Any:
+
+async def fetch(_self: Any, user_id: str, _cursor: object, _page_size: object) -> Any:
+    if user_id == "1":
+        if MODE != "alone":
+            await HANGS.wait()
+        raise MemoryError
+    HANGS.set()
     sys.stderr.write("hanging\n")
     sys.stderr.flush()
     while True:
-        if MODE == "starved":
-            raise MemoryError
         try:
             if MODE == "chatty":
                 sys.stderr.write("x" * (64 << 20))

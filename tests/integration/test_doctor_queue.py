@@ -3,19 +3,25 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from store_factories import postgres_place, postgres_server
 from valkey_server import Server
 
 from twitor_fsm.cli.app import twitor
+from twitor_fsm.cli.check_database import check_database
 from twitor_fsm.cli.check_queue import check_queue
 from twitor_fsm.cli.check_sessions import check_sessions
 from twitor_fsm.cli.checkup import Check, Verdict
 from twitor_fsm.config import Settings
+from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.errors import SourceUnavailable
 from twitor_fsm.queue_manager import QueueManager, QueueTask
+from twitor_fsm.testing import ListSource, VirtualClock
 
 PASSWORD = "hunter2-secret"
 
@@ -211,3 +217,24 @@ def test_database_errors_are_those_of_the_newest_session() -> None:
         "database_errors",
         "the last session met 2 database errors",
     )
+
+
+async def test_a_server_database_tells_of_its_last_sessions_too() -> None:
+    async with AsyncExitStack() as closing:
+        store = await postgres_place(postgres_server(), closing).store()
+        source = ListSource(
+            [str(n) for n in range(30)],
+            script={n: SourceUnavailable("no route") for n in range(1, 6)},
+        )
+        engine = CrawlEngine(store, settings=Settings(), clock=VirtualClock())
+        await engine.open()
+        report = await engine.crawl(source, user_id="42")
+        url = store.engine.url.render_as_string(hide_password=False)
+        checks = {
+            check.name: check for check in await asyncio.to_thread(check_database, url, Settings())
+        }
+    requests = report.counters.requests
+    assert checks["retries"].detail == (
+        f"the last session repeated 5 of {requests} requests ({5 / requests:.0%})"
+    )
+    assert checks["retries"].verdict == "warn"

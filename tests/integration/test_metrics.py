@@ -27,7 +27,7 @@ from twitor_fsm.errors import (
 )
 from twitor_fsm.events import CheckpointSaved, ErrorSeen, Event
 from twitor_fsm.metrics import PrometheusMetrics, process_registry
-from twitor_fsm.queue_manager import QueueManager
+from twitor_fsm.queue_manager import QueueHealth, QueueManager
 from twitor_fsm.report import CrawlReport
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
@@ -94,18 +94,26 @@ async def test_what_is_counted_is_what_the_reports_say(
     )
     refused = ListSource(ids(40), script={2: AuthenticationFailed("revoked")})
     down = ListSource(ids(5), script={n: SourceUnavailable("no route") for n in range(1, 9)})
+    foreseen = ListSource(
+        ids(60), closed_until=lambda request: clock.now() + 60 if request == 1 else None
+    )
     reports = [
         await engine.crawl(shaky, user_id="1"),
         await engine.crawl(shaky, user_id="1"),
         await engine.crawl(refused, user_id="2"),
         await engine.crawl(down, user_id="3"),
+        await engine.crawl(foreseen, user_id="4"),
     ]
     assert [report.state for report in reports] == [
         State.COMPLETED,
         State.COMPLETED,
         State.ABORTED,
         State.ABORTED,
+        State.COMPLETED,
     ]
+    assert (reports[-1].counters.pauses, reports[-1].counters.errors) == (1, {}), (
+        "foreseen, no error"
+    )
     assert_counts(metrics, reports)
     assert value(metrics, "errors_total", category="VALIDATION") == 1
     assert value(metrics, "errors_total", category="RATE_LIMIT") == 1
@@ -341,7 +349,15 @@ async def test_a_scrape_outlasts_a_server_that_hangs_and_the_loop_goes_on(
 ) -> None:
     monkeypatch.setattr("twitor_fsm.metrics.READ_S", 0.2)
     monkeypatch.setattr("twitor_fsm.metrics.FRESH_S", 0.0)
+    asked: list[int] = []
     async with QueueManager(own_server.url, settings=Settings()) as queue:
+        health_check = queue.health_check
+
+        async def counted() -> QueueHealth:
+            asked.append(1)
+            return await health_check()
+
+        monkeypatch.setattr(queue, "health_check", counted)
         metrics.watch(queue)
         process = own_server._process
         assert process is not None
@@ -353,8 +369,21 @@ async def test_a_scrape_outlasts_a_server_that_hangs_and_the_loop_goes_on(
             turns += 1
         assert turns > 100, "the loop has gone on"
         assert {queue_values(scrape.result()[0])["queue_up"] for scrape in scrapes} == {0}
+        assert asked == [1], "twenty scrapes are one question"
         process.send_signal(signal.SIGCONT)
         assert queue_values((await metrics.exposition())[0])["queue_up"] == 1
+
+
+async def test_a_scrape_does_not_wait_for_an_answer_that_never_comes(
+    names: QueueNames, metrics: PrometheusMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twitor_fsm.metrics.READ_S", 0.05)
+    queue = QueueManager(names.url, names.name, settings=Settings())
+    monkeypatch.setattr(queue, "health_check", asyncio.Event().wait)
+    metrics.watch(queue)
+    async with asyncio.timeout(20):
+        text, _ = await metrics.exposition()
+    assert queue_values(text) == {"queue_up": 0}
 
 
 async def test_an_exporter_of_the_host_reads_the_queue_from_its_own_thread(

@@ -213,6 +213,8 @@ async def test_a_port_that_is_taken_is_told_in_one_line(port: Port) -> None:
         (b"GET /metrics HTTP/1.1\r\n\r\n", 400),  # no Host
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n", 400),
+        (b"GET /" + b"a" * 8_165 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 404),  # just fits
+        (b"GET /" + b"a" * 8_166 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
         (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000 + b"\r\n", 431),
     ],
@@ -220,9 +222,7 @@ async def test_a_port_that_is_taken_is_told_in_one_line(port: Port) -> None:
 async def test_what_is_no_request_of_ours_is_refused(
     port: Port, request_: bytes, status: int
 ) -> None:
-    is_huge = (
-        len(request_) > small_http.HEAD_BYTES
-    )  # it is not listened to: so the answer may be lost
+    is_huge = len(request_) > small_http.HEAD_BYTES  # not listened to, so the answer may be lost
     with contextlib.suppress(*[ConnectionResetError] if is_huge else []):
         answer = await port.send(request_)
         assert int(answer.split()[1]) == status
@@ -270,6 +270,7 @@ async def test_more_connections_than_there_is_room_for_are_closed(
     reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
+    assert len(port.probes._server._serving) == 5, "the others stay"
     writer.close()
     for _, one in held:
         one.close()
@@ -277,10 +278,14 @@ async def test_more_connections_than_there_is_room_for_are_closed(
     assert (await port.get("/healthz"))[0] == 200
 
 
-async def test_closing_leaves_no_connection_and_no_port(port: Port) -> None:
+async def test_closing_leaves_no_connection_and_no_port(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_http, "REQUEST_S", 600.0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
     await until(lambda: len(port.probes._server._serving) == 1)
-    await port.probes.close()
+    async with asyncio.timeout(20):
+        await port.probes.close()
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
     writer.close()

@@ -19,6 +19,7 @@ import attrs
 import pytest
 from valkey_server import Server, until
 
+from twitor_fsm.cli.verbs.worker import _settings as settings_of
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.queue_manager import QueueManager
@@ -138,7 +139,7 @@ async def test_it_says_what_it_does(site: Site) -> None:
             )
             line = await worker.said(f"user {sim.user_id}: ")
             assert line.endswith(f"  user {sim.user_id}: complete; 30 bookmarks stored")
-            assert await worker.said("waiting: ") == "waiting: the queue holds nothing to do"
+            assert await worker.said("waiting: ") == "waiting: nothing to do now"
             status, text = await asyncio.to_thread(get, f"{url}/metrics")
             assert status == 200
             assert b'twitor_items_total{outcome="stored"} 30.0' in text
@@ -152,7 +153,14 @@ async def test_it_says_what_it_does(site: Site) -> None:
         )
         told = json.loads(worker.out)
         assert told.pop("seconds") > 0
-        assert told == {"stopped": True, "sessions": {"completed": 1}, "stored": 30, "skipped": 0}
+        assert told == {
+            "stopped": True,
+            "sessions": {"completed": 1},
+            "stored": 30,
+            "skipped": 0,
+            "error": None,
+            "exit_code": 0,
+        }
 
 
 async def test_a_pause_and_an_error_are_told_as_what_they_are(site: Site, tmp_path: Path) -> None:
@@ -168,7 +176,7 @@ async def test_a_pause_and_an_error_are_told_as_what_they_are(site: Site, tmp_pa
             refused = await worker.said(f"user {sim.user_ids[1]}: ")
             assert "ended by an error: " in refused
             assert sum(sim.user_ids[1] in line for line in worker.lines) == 1, "told once"
-            assert (await worker.said("waiting: ")).endswith("nothing to do; 1 wait for their time")
+            assert (await worker.said("waiting: ")).endswith("nothing to do now, 1 task for later")
             worker.process.send_signal(signal.SIGTERM)
             assert await worker.ended() == 0
         assert "1 paused by the rate limit" in worker.lines[-1]
@@ -217,9 +225,9 @@ async def test_a_signal_ends_a_request_at_once_and_gives_the_crawl_back(site: Si
     assert (health["in_flight"], (health["queue_size"] or 0) + (health["delayed"] or 0)) == (0, 1)
 
 
-async def is_finished_by_another(site: Site) -> bool:
+async def is_finished_by_another(site: Site, user: str = USER) -> bool:
     """Another worker takes over what is left; whether every bookmark is stored, once, in the end."""
-    async with Simulator(bookmarks=30, user_id=USER) as sim:
+    async with Simulator(bookmarks=30, user_id=user) as sim:
         settings = Settings(lease_s=2.0)
         source = XBookmarks(Secret(sim.token), base_url=sim.base_url)
         async with (
@@ -236,7 +244,7 @@ async def is_finished_by_another(site: Site) -> bool:
             await until(is_complete, 20)
             worker.stop()
             await running
-            return sorted([bookmark.id async for bookmark in engine.bookmarks(USER)]) == sorted(
+            return sorted([bookmark.id async for bookmark in engine.bookmarks(user)]) == sorted(
                 sim.truth()
             )
 
@@ -262,6 +270,39 @@ async def test_what_hangs_does_not_hold_the_end_and_nothing_is_lost(site: Site, 
     assert (told["error"], told["exit_code"]) == ("interrupted", 75)
     assert (await site.health())["in_flight"] == 1, "its task is not done"
     assert await is_finished_by_another(site)
+
+
+async def test_a_worker_that_drains_by_itself_ends_in_time_too(site: Site) -> None:
+    await site.ask("1", USER)
+    async with site.worker("--drain-timeout", "1", script=(STUCK, "memory")) as worker:
+        assert await worker.ended() == 75
+    assert any("out_of_memory: this worker drains" in line for line in worker.lines)
+    assert "not everything ended within 1 s" in worker.lines[-1]
+
+
+async def test_a_worker_that_drained_by_itself_ends_with_1(site: Site) -> None:
+    await site.ask("1")
+    async with site.worker("--json", script=(STUCK, "alone")) as worker:
+        assert await worker.ended() == 1
+    assert any("out_of_memory: this worker drains" in line for line in worker.lines)
+    assert "stopped by itself: out of memory; its crawls are in the queue" in worker.lines[-1]
+    told = json.loads(worker.out)
+    assert (told["error"], told["exit_code"]) == ("fatal", 1)
+    health = await site.health()
+    assert (health["in_flight"], health["delayed"]) == (0, 1), "it comes again"
+    assert await is_finished_by_another(site, "1")
+
+
+def test_handlers_get_a_third_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALKEY_URL", "redis://127.0.0.1")
+    assert settings_of("b.db", None, None, 6.0).cancel_grace_s == 2.0
+    assert settings_of("b.db", None, None, 60.0).cancel_grace_s == 10.0
+    monkeypatch.setenv("TWITOR_DRAIN_TIMEOUT_S", "9")
+    monkeypatch.setenv("TWITOR_METRICS_PORT", "9464")
+    found = settings_of("b.db", None, "::1", None)
+    assert (found.metrics_host, found.metrics_port) == ("::1", 9464)
+    assert (found.drain_timeout_s, found.cancel_grace_s) == (9.0, 3.0)
+    assert settings_of("b.db", 0, None, 5.0).metrics_port == 0
 
 
 async def test_a_stderr_that_nobody_reads_does_not_hold_the_end(site: Site) -> None:
@@ -297,16 +338,4 @@ async def test_a_session_that_only_waits_ends_well_within_the_limit(site: Site) 
         await worker.said("hanging")
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
-    assert await is_finished_by_another(site)
-
-
-async def test_a_worker_that_ran_out_of_memory_ends_with_a_code_and_gives_its_crawl_back(
-    site: Site,
-) -> None:
-    await site.ask(USER)
-    async with site.worker("--json", script=(STUCK, "starved")) as worker:
-        assert await worker.ended() == 1
-    assert "stopped by itself: out of memory; its crawls are in the queue" in worker.lines[-1]
-    assert json.loads(worker.out)["error"] == "fatal"
-    assert (await site.health())["delayed"] == 1
     assert await is_finished_by_another(site)

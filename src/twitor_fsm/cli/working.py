@@ -71,8 +71,8 @@ class WorkerVoice:
         if health["queue_size"] or health["in_flight"] or health["status"] != "healthy":
             return  # others' work, work that is about to come, or an outage that the log tells
         self._is_idle_told = True
-        later = f"; {health['delayed']:,} wait for their time" if health["delayed"] else ""
-        say(f"waiting: the queue holds nothing to do{later}")
+        later = f", {count(health['delayed'], 'task')} for later" if health["delayed"] else ""
+        say(f"waiting: nothing to do now{later}")
 
     def summary(self) -> dict[str, Any]:
         """What was done, for programs."""

@@ -10,7 +10,7 @@ import click
 
 from ...core.taxonomy import Reason
 from ..database import clear_name, database_of, file_of, make_engine, opened, refuse_memory, refused
-from ..failures import Failure
+from ..failures import ERROR_WORDS, Failure
 from ..options import common
 from ..queueing import queue_of, queue_settings
 from ..sourcing import Wanted, source_of
@@ -90,6 +90,9 @@ def command(
     Ask for crawls with `twitor enqueue crawl`. Any number of workers, on any number of machines, may
     share a queue and a database: each crawl has one owner at a time. A rate-limit pause holds no
     worker. Tokens come from X_BEARER_TOKEN or TWITOR_TOKEN_DIR, by user id.
+
+    Ends with 0 after a signal, with 75 if that took longer than --drain-timeout, and if it drained by
+    itself with 1 (memory or disk ran out) or 14 (the database is full).
     """
     with Stop(DRAINING) as stop:
         from ...clock import SystemClock
@@ -102,11 +105,15 @@ def command(
         with log_records(verbose=verbose, as_json=False):
             drained_by = asyncio.run(_work(Plan(settings, db, api_url, concurrency), voice, stop))
         voice.tell_summary()
+    code = 0
     if drained_by is not None:
-        raise _drained(drained_by)
+        failure = _drained(drained_by)
+        say(f"twitor: {failure.message}", colour="red")
+        code = failure.exit_code
     if as_json:
-        emit({"stopped": True, **voice.summary()})
-    return 0
+        error = ERROR_WORDS.get(code)
+        emit({"stopped": True, **voice.summary(), "error": error, "exit_code": code})
+    return code
 
 
 def _drained(reason: Reason) -> Failure:
