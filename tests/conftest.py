@@ -1,8 +1,12 @@
-"""For all tests: Hypothesis' profiles, the option that switches a planted fault on, and asyncio's own complaints."""
+"""For all tests: Hypothesis' profiles, the option that switches a planted fault on, asyncio's own complaints, and a canary.
+
+The canary is the simulator's token: whatever a test prints, logs or leaves in its folder must not hold it.
+"""
 
 import logging
+import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +51,39 @@ def _asyncio_has_no_complaint() -> Iterator[None]:
     yield
     heard, _COMPLAINTS.heard = _COMPLAINTS.heard, []
     assert not heard, f"asyncio complains, of this test or of one before it: {heard}"
+
+
+CANARY = "simulated-user-token"
+
+
+@pytest.fixture(autouse=True)
+def _no_file_holds_the_token(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Databases, journals, exports, pictures; but for a file that is there to hold the token."""
+    yield
+    folder = request.node.funcargs.get("tmp_path")
+    for path in folder.rglob("*") if folder is not None else ():
+        if path.is_file() and not path.is_symlink() and _holds_canary(path):
+            pytest.fail(f"the token is in {path}")
+
+
+def _holds_canary(path: Path) -> bool:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return text.find(CANARY.encode()) >= 0 and text[:].strip() != CANARY.encode()
+    except (OSError, ValueError):  # unreadable on purpose, or empty
+        return False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test prints and logs is part of its report."""
+    report = yield
+    if report.passed and any(CANARY in text for _, text in report.sections):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: the token is in what was printed or logged"
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

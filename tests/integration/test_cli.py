@@ -789,6 +789,9 @@ def test_doctor_knows_the_folder_of_tokens(
     folder.mkdir()
     assert token() == "warn"
     (folder / "7").write_text("secret")
+    (folder / "7").chmod(0o640)
+    assert token() == "warn"
+    (folder / "7").chmod(0o600)
     assert token() == "ok"
 
 

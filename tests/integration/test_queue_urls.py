@@ -5,6 +5,7 @@ import contextlib
 import re
 import ssl
 import subprocess
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -108,6 +109,20 @@ async def test_something_else_answers() -> None:
         error = await refusal(f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
     assert isinstance(error, QueueMisconfigured)
     assert "cannot run the queue" in str(error)
+
+
+REPEATED = f"unknown command 'AUTH', with args beginning with: 'me' '{PASSWORD}'"
+
+
+@pytest.mark.parametrize("reply", [f"ERR {REPEATED}", f"NOPERM {PASSWORD}", f"WEIRD {PASSWORD}"])
+@pytest.mark.parametrize("login", [f"me:{PASSWORD}@", f":{PASSWORD.replace('-', '%2D')}@"])
+async def test_a_server_that_repeats_the_password_is_not_quoted_with_it(
+    reply: str, login: str
+) -> None:
+    async with speaking(f"-{reply}\r\n".encode()) as port:
+        error = await refusal(f"redis://{login}127.0.0.1:{port}/0")
+    assert "***" in str(error).partition("@")[2]
+    assert PASSWORD not in "".join(traceback.format_exception(error))
 
 
 async def test_a_password_is_asked_for(own_server: Server) -> None:

@@ -4,6 +4,7 @@ Each line of the design document's "Troubleshooting" about database, checkpoints
 remedy. Must not know: terminals.
 """
 
+import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -77,22 +78,29 @@ def read_settings() -> "tuple[Check, Settings | None]":
 
 
 def _check_token_dir(folder: "Path") -> Check:
-    """Whether the folder of tokens is there and holds a file; none is read."""
+    """Whether the folder of tokens is there, holds a file, and shows none to others; none is read."""
     try:
-        number = sum(1 for entry in folder.iterdir() if entry.is_file())
+        modes = {entry.name: entry.stat().st_mode for entry in folder.iterdir() if entry.is_file()}
     except OSError as exc:
         return fail(
             "token",
             f"TWITOR_TOKEN_DIR: {folder} cannot be read ({exc.strerror})",
             "create it, with one file for each user, named by the user's id, mode 0600",
         )
-    if not number:
+    if not modes:
         return warn(
             "token",
             f"TWITOR_TOKEN_DIR: {folder} holds no file",
             "put a user's token there, in a file named by the user's id, mode 0600",
         )
-    return ok("token", f"TWITOR_TOKEN_DIR: {folder} holds {number} file(s)")
+    readable = [name for name, mode in modes.items() if mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    if readable:
+        return warn(
+            "token",
+            f"TWITOR_TOKEN_DIR: others can read {len(readable)} of {len(modes)} file(s) in {folder}",
+            f"chmod 600 {folder}/*",
+        )
+    return ok("token", f"TWITOR_TOKEN_DIR: {folder} holds {len(modes)} file(s)")
 
 
 def check_token(settings: "Settings | None" = None) -> Check:

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..config import without_password
 from ..errors import QueueError, QueueMisconfigured, QueueUnauthorized, QueueUnavailable
@@ -61,6 +62,7 @@ class Connection:
         self._free: Final = asyncio.Semaphore(max_connections)
         self._idle: list[RedisConnection] = []
         self._made_by: ConnectionPool | None = None
+        self._secrets: Final = _passwords_of(url)
 
     @property
     def shown_url(self) -> str:
@@ -163,6 +165,8 @@ class Connection:
             async with asyncio.timeout(limit_s):
                 return await reply
         except (RedisError, OSError, ssl.SSLError) as error:
+            if any(self._clean(str(one)) != str(one) for one in _chain(error)):
+                raise self._translated(error) from None  # the server repeats the password
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> QueueError:
@@ -174,7 +178,7 @@ class Connection:
     def _of_reply(self, error: BaseException) -> QueueError | None:
         from redis import exceptions as r
 
-        text = str(error)
+        text = self._clean(str(error))
         match error:
             case r.AuthenticationError() | r.AuthenticationWrongNumberOfArgsError():
                 return self._unauthorized()
@@ -197,6 +201,12 @@ class Connection:
                 return self._no_valkey(text)
             case _:
                 return None
+
+    def _clean(self, said: str) -> str:
+        """The server's words without our password: of a command that it does not know it repeats the arguments."""
+        for secret in self._secrets:
+            said = said.replace(secret, "***")
+        return said
 
     def _unauthorized(self) -> QueueUnauthorized:
         return QueueUnauthorized(
@@ -227,6 +237,14 @@ class Connection:
             "Is it running? docker-compose -f docker-compose.valkey.yml up -d",
             is_outcome_unknown=reached,
         )
+
+
+def _passwords_of(url: str) -> tuple[str, ...]:
+    """The password of a URL, as it is written and as it is meant; redis-py reads it from the query too."""
+    parts = urlsplit(url)
+    written = parts.password or ""
+    asked = parse_qs(parts.query).get("password", [])
+    return tuple(filter(None, {written, unquote(written), *asked}))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
