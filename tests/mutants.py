@@ -94,9 +94,9 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def _not_run(node: ast.AST) -> Iterator[ast.AST]:
-    """What stands in annotations, and what only `repr` shows, changes no decision."""
+    """What stands in annotations, what only `repr` shows and how arguments are spelt changes no decision."""
     parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
-    if isinstance(node, ast.keyword) and node.arg == "repr":
+    if isinstance(node, ast.keyword) and node.arg in {"repr", "kw_only"}:
         parts.append(node.value)
     for part in parts:
         if part is not None:

@@ -51,6 +51,29 @@ def test_nothing_is_fetched_ahead_of_a_limits_reset(until: float, ahead: ops.Fet
     assert planned(page_in_hand().closed(until)).prefetch == ahead
 
 
+@pytest.mark.parametrize(
+    ("until", "operation"),
+    [
+        (NOW + 1, ops.Post(Trigger.RATE_LIMITED, ErrorCategory.RATE_LIMIT, Reason.CLOSED_UNTIL)),
+        (NOW, ops.Fetch(None, 3)),
+    ],
+)
+def test_a_page_is_asked_for_from_the_instant_of_the_reset(
+    until: float, operation: ops.Operation
+) -> None:
+    progress = begin(None, rules=Rules(page_size=3), ordinal=1, closed_until=until)
+
+    assert planned(progress).operation == operation
+
+
+def test_no_wait_is_believed_that_is_longer_than_two_days() -> None:
+    paused = SessionValue(State.PAUSED_RATE_LIMIT, resume_at=NOW + 2 * 86_400.0)
+    assert planned(page_in_hand(), paused).operation == ops.Wait(paused.resume_at)
+
+    later = SessionValue(State.PAUSED_RATE_LIMIT, resume_at=NOW + 2 * 86_400.0 + 1.0)
+    assert planned(page_in_hand(), later).operation == ops.Post(Trigger.RESUME)
+
+
 def test_nothing_is_fetched_ahead_of_skipped_items_that_are_tried_again() -> None:
     progress = begin(None, rules=Rules(), ordinal=1, due_skips=2)
     assert planned(progress).operation == ops.FetchSkipped()

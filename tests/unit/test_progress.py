@@ -1,5 +1,6 @@
 """Progress and listing: what the whole walks of test_walks.py do not show."""
 
+import re
 from datetime import UTC, datetime
 
 import attrs
@@ -14,12 +15,22 @@ from twitor_fsm.core.listing import (
     conclude,
     recognise,
     smaller_size,
+    stands_above,
 )
 from twitor_fsm.core.page import Status, Tally
 from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
 from twitor_fsm.core.records import Counters, Owner
-from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S, believable, is_believable
-from twitor_fsm.core.taxonomy import Reason
+from twitor_fsm.core.recovery import (
+    MAX_BACKOFF_S,
+    MIN_PAUSE_S,
+    PAUSE_SLACK_S,
+    WINDOW_S,
+    ErrorFacts,
+    believable,
+    is_believable,
+)
+from twitor_fsm.core.states import DEFAULT_SPEC, JournalRow
+from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 
 
 def new(rules: Rules | None = None) -> Progress:
@@ -274,3 +285,52 @@ def test_a_session_begins_with_nothing_counted_and_nothing_to_be_tried_again() -
     fetched = progress.fetched(("a",), next_cursor="1", end=End.MORE)
     assert fetched.page is not None
     assert fetched.page.limit == 0
+
+
+@pytest.mark.parametrize("has_handler", [True, False])
+def test_a_run_of_skips_is_too_long_at_its_last_skip(has_handler: bool) -> None:
+    rules = Rules(max_skips_in_a_row=3, has_handler=has_handler)
+    keys = ("a", "b", "c", "d")
+    page = new(rules).fetched(keys, next_cursor="4", end=End.MORE, invalid=frozenset(range(4)))
+
+    two = page.looked_up({}).skipped(0).skipped(1)
+    three = two.skipped(2)
+
+    assert (two.skip_run, two.fault) == (("a", "b"), None)
+    assert (three.skip_run, three.fault) == (("a", "b", "c"), Reason.TOO_MANY_SKIPS)
+
+
+def test_how_far_the_last_listing_was_recognised_is_kept_within_a_walk() -> None:
+    known = {str(n): Known(stored=True, walk=1, position=n) for n in range(3)}
+    second = begin(checkpoint(Mark(walk=1)), rules=Rules(), ordinal=2)
+
+    page = second.fetched(tuple(known), next_cursor="c", end=End.MORE).looked_up(known)
+    save = page.save()
+
+    assert page.committed(save).run == Run(3, (1, 2))
+    other_walk = attrs.evolve(save, mark=save.mark.next_walk(None))
+    assert page.committed(other_walk).run == Run()
+
+
+def test_no_place_stands_above_itself() -> None:
+    assert stands_above((2, 5), (1, 0))
+    assert stands_above((1, 4), (1, 5))
+    assert not stands_above((1, 5), (1, 5))
+    assert not stands_above((1, 0), (2, 5))
+
+
+def test_the_numbers_of_the_document_are_the_defaults() -> None:
+    assert (Rules().checkpoint_every, Rules().max_skips_in_a_row) == (10, 50)
+    assert (WINDOW_S, PAUSE_SLACK_S, MIN_PAUSE_S, MAX_BACKOFF_S) == (900.0, 60.0, 1.0, 86_400.0)
+
+
+def test_what_is_not_said_is_the_ordinary_case() -> None:
+    row = JournalRow(1, 0.0, "cancel", "a", "b", None, None, 0.0, 0, 0, {}, "x")
+
+    assert not row.absorbed
+    assert ErrorFacts(ErrorCategory.NETWORK, Reason.TIMEOUT).tries == 0
+    assert not Progress(rules=Rules(), mark=Mark(), ordinal=1).redo
+
+
+def test_a_table_is_named_by_16_digits() -> None:
+    assert re.fullmatch(r"[0-9a-f]{16}", DEFAULT_SPEC.fingerprint)
