@@ -1,14 +1,15 @@
 """What a worker tells orchestrators and Prometheus over HTTP: `/metrics`, `/healthz`, `/readyz`.
 
-    probes = Probes(database=engine, queue=queue, is_draining=lambda: worker.is_draining, metrics=metrics)
-    port = await probes.start("127.0.0.1", 9464)
+    probes = Probes(metrics=metrics, is_draining=lambda: worker.is_draining)
+    await probes.start("127.0.0.1", 9464)
+    probes.opened(engine, queue)
 
 Must not know: HTTP (`small_http.py`), what a worker does.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
@@ -27,12 +28,10 @@ ASK_S: Final = 2.0
 """How long a part may take to answer, seconds; then it counts as not ready."""
 
 FRESH_S: Final = 1.0
-"""An answer that is younger serves another request, seconds: requests cannot keep the database busy."""
+"""An answer that is younger serves another request, seconds: requests cannot keep database and loop busy."""
 
 OK: Final = "ok"
 NOT_OPEN: Final = "not open yet"
-
-T = TypeVar("T")
 
 
 class Probes:
@@ -58,6 +57,7 @@ class Probes:
         self._metrics: Final = metrics
         self._is_draining: Final = is_draining
         self._parts: Final[dict[str, _Part]] = {"database": _Part(), "queue": _Part()}
+        self._scraped: tuple[str, Answer | None, float] = "", None, 0.0
         self._server: Final = SmallServer(
             {"/metrics": self._scrape, "/healthz": _health, "/readyz": self._readiness}
         )
@@ -87,8 +87,14 @@ class Probes:
         self._parts["queue"].ask = ask_queue
 
     async def _scrape(self, accept: str) -> Answer:
+        asked, answer, until = self._scraped
+        now = asyncio.get_running_loop().time()
+        if answer is not None and asked == accept and now < until:
+            return answer
         body, content_type = await self._metrics.exposition(accept)
-        return Answer(200, body, content_type)
+        answer = Answer(200, body, content_type)
+        self._scraped = accept, answer, now + FRESH_S
+        return answer
 
     async def _readiness(self, _accept: str) -> Answer:
         said = await asyncio.gather(*(part.answer() for part in self._parts.values()))

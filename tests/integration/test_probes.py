@@ -82,6 +82,20 @@ async def test_metrics_are_served_in_both_formats(port: Port) -> None:
     assert (await port.send(accept)).endswith(b"# EOF\n")
 
 
+async def test_many_scrapes_are_one(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twitor_fsm.probes.FRESH_S", 60.0)
+    metrics = port.probes._metrics
+    first = await port.get("/metrics")
+    metrics._retries.inc()
+    assert await port.get("/metrics") == first
+    other = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain\r\n\r\n"
+    assert b"twitor_retries_total 1.0" in await port.send(other), "of another format: made anew"
+    monkeypatch.setattr("twitor_fsm.probes.FRESH_S", 0.0)
+    await port.send(other)
+    metrics._retries.inc()
+    assert b"twitor_retries_total 2.0" in (await port.get("/metrics"))[1]
+
+
 async def test_a_worker_is_ready_when_both_its_parts_answer(
     port: Port, own_server: Server, db: str
 ) -> None:
