@@ -178,7 +178,7 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
         return (exact or found)[0]
     if not found or not wanted:
         raise Failure(
-            f"no session begins with {session_id!r} in this database; list them with: "
+            f"no session begins with {session_id!r:.60} in this database; list them with: "
             "twitor sessions list",
             2,
         )

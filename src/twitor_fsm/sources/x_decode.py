@@ -199,8 +199,7 @@ def _read_meta(raw: Raw, *, may_lack: bool) -> _Meta:
 
 
 def _elements(raw: Raw, name: str, most: int) -> list[bytes]:
-    text = bytes(raw)
-    if has_more(text, most):
+    if has_more(bytes(raw), most):
         _bad(f"has more than {most} elements in its `{name}`")
     elements = _cut(raw, name)
     if len(elements) > most:
