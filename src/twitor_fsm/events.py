@@ -71,7 +71,7 @@ class Transition(Event):
 
 @attrs.frozen(kw_only=True)
 class ErrorSeen(Event):
-    """An error was classified and its recovery decided."""
+    """An error was classified and its recovery decided; or the store or the program failed, which ends the session."""
 
     category: ErrorCategory
     reason: str

