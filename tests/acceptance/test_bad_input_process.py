@@ -195,6 +195,7 @@ def test_a_clock_that_jumps_makes_no_hot_loop_and_loses_nothing(jump_s: float) -
 # -- names --------------------------------------------------------------------------------------------------
 
 NAMES = [
+    "../stolen",
     "../../etc/passwd",
     "/etc/passwd",
     "..",
@@ -242,7 +243,7 @@ async def test_a_user_whose_name_is_a_path_is_a_user_like_any_other(
         assert len([one async for one in engine.bookmarks(name)]) == len(LISTING)
         assert [one async for one in engine.bookmarks("me")] == []
     assert names_in(tmp_path) == {"in"}
-    (tmp_path / "passwd").write_text("not-a-token")
+    (tmp_path / "stolen").write_text("a-token-of-somebody-else")
     with pytest.raises(CredentialsMissing):
         await TokenFiles(database.parent).token(name)
 
