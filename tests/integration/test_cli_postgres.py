@@ -124,6 +124,35 @@ async def until_line(process: "subprocess.Popen[str]", beginning: str) -> str:
     return line
 
 
+def test_every_verb_works_on_it_as_on_a_file(run: Twitor, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.jsonl"
+    posts = [{"id": str(n), "text": f"text {n}"} for n in range(1, 31)] + [{"text": "no id"}]
+    saved.write_text(json.dumps({"data": posts, "meta": {"result_count": len(posts)}}) + "\n")
+    assert run("db", "upgrade").exit_code == 0
+    crawled = run("crawl", str(saved), "-q", "--json")
+    assert (crawled.exit_code, json.loads(crawled.stdout)["stored"]) == (0, 30), crawled.output
+
+    assert run.told("status")["bookmarks"] == 30
+    (session,) = run.told("sessions", "list")["sessions"]
+    assert run.told("sessions", "show", "last")["session_id"] == session["session_id"]
+    assert run.told("replay")["of"] == f"session {session['session_id']}"
+    assert session["session_id"] in run("diagram", "--session", "last").stdout
+    assert len(run("export").stdout.splitlines()) == 30
+    assert len(run.told("skipped", "list")["skipped"]) == 1
+    assert run.told("skipped", "retry")["marked"] == 1
+    assert run.told("checkpoint", "show")["checkpoints"][0]["checkpoint"]["bookmarks_count"] == 30
+    assert run("checkpoint", "clear", "--yes").exit_code == 0
+    doctor = json.loads(run("doctor", "--json").stdout)
+    found = {check["name"]: check["verdict"] for check in doctor["checks"]}
+    assert (found["database"], found["schema"]) == ("ok", "ok")
+
+    assert run("enqueue", "crawl", "--user", "42").exit_code == 0
+    (asked,) = [s for s in run.told("sessions", "list")["sessions"] if s["user_id"] == "42"]
+    cancelled = run.told("sessions", "cancel", asked["session_id"])
+    assert (cancelled["state"], cancelled["reason"]) == ("shut_down", "stopped_by_user")
+    assert run.told("sessions", "resume", asked["session_id"])["task_id"] == "crawl:x:42"
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 
