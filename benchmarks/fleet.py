@@ -114,7 +114,8 @@ class Fleet:
             file = self._tokens / user_id
             file.write_text(token)
             file.chmod(0o600)
-        self.workers: list[Process] = []
+        self.workers: dict[Process, Path] = {}
+        """Those that live, and where each writes what it says."""
         self.kills = 0
 
     async def call(self, *args: str, **options: Any) -> Process:
@@ -145,25 +146,29 @@ class Fleet:
 
     async def start_worker(self) -> None:
         """One more."""
-        log = (self._place.folder / f"worker{len(list(self._place.folder.iterdir()))}.log").open(
-            "wb"
-        )
-        worker = await self.call(
-            *("worker", "--api-url", self._api, "--concurrency", str(self._plan.concurrency)),
-            stderr=log,
-        )
-        log.close()
-        self.workers.append(worker)
+        number = self.kills + len(self.workers)
+        path = self._place.folder / f"worker{number}.log"
+        with path.open("wb") as log:
+            worker = await self.call(
+                *("worker", "--api-url", self._api, "--concurrency", str(self._plan.concurrency)),
+                stderr=log,
+            )
+        self.workers[worker] = path
 
-    async def kill_one(self) -> None:
-        """SIGKILL, whatever it does; and a new one in its place."""
-        worker = self.workers.pop(self._draw.randrange(len(self.workers)))
+    async def kill_one(self) -> bool:
+        """SIGKILL one that works, whatever it does, and start a new one; False if none has come so far yet."""
+        working = [one for one, log in self.workers.items() if b"working: " in log.read_bytes()]
+        if not working:
+            return False
+        worker = self._draw.choice(working)
         if worker.returncode is not None:
-            raise RuntimeError(f"a worker ended by itself, with {worker.returncode}")
+            raise RuntimeError(f"a worker ended by itself: {self.workers[worker].read_text()}")
         worker.send_signal(signal.SIGKILL)
         await worker.wait()
+        del self.workers[worker]
         self.kills += 1
         await self.start_worker()
+        return True
 
     async def stop(self) -> list[int]:
         """SIGTERM to all; their exit codes."""
@@ -222,9 +227,8 @@ async def _until_complete(plan: Plan, fleet: Fleet, connection: Any, outcome: Ou
         if time.monotonic() > ends:
             outcome.problems.append(f"{plan.users - count} crawls are not complete in time")
             return
-        if time.monotonic() >= next_kill:
-            await fleet.kill_one()
-            next_kill += plan.kill_every_s
+        if time.monotonic() >= next_kill and await fleet.kill_one():
+            next_kill = time.monotonic() + plan.kill_every_s
         await asyncio.sleep(0.1)
 
 

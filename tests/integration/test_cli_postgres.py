@@ -19,8 +19,11 @@ from valkey_server import Server
 
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.simulator import Simulator
+from twitor_fsm.storage.tables import REVISION
 
 PASSWORD = "hunter2-secret"
+CLI = ("-m", "twitor_fsm.cli")
+QUICK = str(Path(__file__).parent / "quick_worker.py")
 API = "http://127.0.0.1:9"
 VERBS = {
     "status": ("status",),
@@ -38,10 +41,10 @@ class Twitor:
     folder: Path
     database: str
 
-    def start(self, *args: str, **options: Any) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "twitor_fsm.cli", *args, "--db", self.database]
+    def start(self, *args: str, script: tuple[str, ...] = CLI) -> "subprocess.Popen[str]":
+        command = [sys.executable, *script, *args, "--db", self.database]
         return subprocess.Popen(
-            command, cwd=self.folder, stderr=subprocess.PIPE, text=True, env=os.environ, **options
+            command, cwd=self.folder, stderr=subprocess.PIPE, text=True, env=os.environ
         )
 
     def __call__(self, *args: str, db: str | None = None) -> Result:
@@ -112,16 +115,63 @@ async def test_from_an_empty_database_to_complete_crawls(
         assert len(listed["sessions"]) == 4
 
 
+async def test_a_worker_whose_database_is_upgraded_waits_and_works_again(run: Twitor) -> None:
+    assert (await threaded(run, "db", "upgrade")).exit_code == 0
+    worker = run.start("worker", "--api-url", API, script=(QUICK,))
+    await until_line(worker, "working: ")
+    set_revision(run.database, "9999")
+    await until_line(worker, "this worker drains, its crawls go back to the queue: ")
+    line = await until_line(worker, "waiting for the database, nothing is taken: ")
+    assert "'9999' is not known to this version" in line
+    set_revision(run.database, REVISION)
+    await until_line(worker, "working: ")
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 20) == 0
+    assert worker.stderr is not None
+    worker.stderr.close()
+
+
 async def threaded(run: Twitor, *args: str) -> Result:
     return await asyncio.to_thread(run, *args)
 
 
 async def until_line(process: "subprocess.Popen[str]", beginning: str) -> str:
-    """The next line of stderr, which begins so."""
+    """The next line of stderr with this in it; in between only that there is nothing to do."""
     assert process.stderr is not None
-    line: str = await asyncio.to_thread(process.stderr.readline)
-    assert beginning in line, line
-    return line
+    while True:
+        line: str = await asyncio.to_thread(process.stderr.readline)
+        if beginning in line:
+            return line
+        assert "nothing to do" in line, line
+
+
+def test_every_verb_works_on_it_as_on_a_file(run: Twitor, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.jsonl"
+    posts = [{"id": str(n), "text": f"text {n}"} for n in range(1, 31)] + [{"text": "no id"}]
+    saved.write_text(json.dumps({"data": posts, "meta": {"result_count": len(posts)}}) + "\n")
+    assert run("db", "upgrade").exit_code == 0
+    crawled = run("crawl", str(saved), "-q", "--json")
+    assert (crawled.exit_code, json.loads(crawled.stdout)["stored"]) == (0, 30), crawled.output
+
+    assert run.told("status")["bookmarks"] == 30
+    (session,) = run.told("sessions", "list")["sessions"]
+    assert run.told("sessions", "show", "last")["session_id"] == session["session_id"]
+    assert run.told("replay")["of"] == f"session {session['session_id']}"
+    assert session["session_id"] in run("diagram", "--session", "last").stdout
+    assert len(run("export").stdout.splitlines()) == 30
+    assert len(run.told("skipped", "list")["skipped"]) == 1
+    assert run.told("skipped", "retry")["marked"] == 1
+    assert run.told("checkpoint", "show")["checkpoints"][0]["checkpoint"]["bookmarks_count"] == 30
+    assert run("checkpoint", "clear", "--yes").exit_code == 0
+    doctor = json.loads(run("doctor", "--json").stdout)
+    found = {check["name"]: check["verdict"] for check in doctor["checks"]}
+    assert (found["database"], found["schema"]) == ("ok", "ok")
+
+    assert run("enqueue", "crawl", "--user", "42").exit_code == 0
+    (asked,) = [s for s in run.told("sessions", "list")["sessions"] if s["user_id"] == "42"]
+    cancelled = run.told("sessions", "cancel", asked["session_id"])
+    assert (cancelled["state"], cancelled["reason"]) == ("shut_down", "stopped_by_user")
+    assert run.told("sessions", "resume", asked["session_id"])["task_id"] == "crawl:x:42"
 
 
 # -- refusals --------------------------------------------------------------------------------------

@@ -76,14 +76,33 @@ def claim(
 
 def _hold_crawl(connection: sa.Connection, crawl: CrawlKey) -> int | None:
     """The id of the crawl's row, made if it is new, and ours until the transaction ends; None if another has it."""
-    c = t.crawl.c
-    mine = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
-    if connection.execute(mine).scalar() is None:
-        if not _may_make(connection, crawl):
-            return None
-        ensure_crawl(connection, crawl)
+    mine = _find_crawl(crawl)
     held = connection.execute(mine.with_for_update(skip_locked=True)).scalar()
-    return None if held is None else int(held)
+    if held is not None:
+        return int(held)
+    if connection.execute(mine).scalar() is not None or not _may_make(connection, crawl):
+        return None
+    connection.execute(_make_crawl(connection, crawl))  # nobody else sees it before we commit
+    made = connection.execute(mine.with_for_update(skip_locked=True)).scalar()
+    return None if made is None else int(made)
+
+
+def _find_crawl(crawl: CrawlKey) -> sa.Select[Any]:
+    c = t.crawl.c
+    return sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
+
+
+def _make_crawl(connection: sa.Connection, crawl: CrawlKey) -> Any:
+    put = insert(t.crawl, connection.dialect).values(
+        user_id=crawl.user_id,
+        source=crawl.source,
+        generation=0,
+        has_checkpoint=False,
+        bookmarks_count=0,
+        mark="{}",
+        last_session_ordinal=0,
+    )
+    return put.on_conflict_do_nothing()
 
 
 def _may_make(connection: sa.Connection, crawl: CrawlKey) -> bool:
@@ -97,19 +116,8 @@ def _may_make(connection: sa.Connection, crawl: CrawlKey) -> bool:
 
 def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
     """The id of the crawl's row, made if it is new."""
-    put = insert(t.crawl, connection.dialect).values(
-        user_id=crawl.user_id,
-        source=crawl.source,
-        generation=0,
-        has_checkpoint=False,
-        bookmarks_count=0,
-        mark="{}",
-        last_session_ordinal=0,
-    )
-    connection.execute(put.on_conflict_do_nothing())
-    c = t.crawl.c
-    found = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
-    return int(connection.execute(found).scalar_one())
+    connection.execute(_make_crawl(connection, crawl))
+    return int(connection.execute(_find_crawl(crawl)).scalar_one())
 
 
 def live_session(connection: sa.Connection, crawl_id: int) -> SessionRecord | None:
