@@ -322,7 +322,7 @@ async def test_a_second_signal_ends_at_once(
 
 
 async def test_a_second_crawl_of_the_same_user_ends_with_75(twitor: Twitor) -> None:
-    async with Simulator(250, faults=slow()) as sim:
+    async with Simulator(250, faults=slow(25.0)) as sim:
         process = await twitor.start("crawl", "--api-url", sim.base_url)
         await said(process, "starting the crawl")
         other = await twitor("crawl", "--api-url", sim.base_url, "--json")

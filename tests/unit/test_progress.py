@@ -11,13 +11,14 @@ from twitor_fsm.core.listing import (
     Known,
     Mark,
     Run,
+    Sighting,
     Verdict,
     conclude,
     recognise,
     smaller_size,
     stands_above,
 )
-from twitor_fsm.core.page import Status, Tally
+from twitor_fsm.core.page import Entry, Status, Tally, count
 from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
 from twitor_fsm.core.records import Counters, Owner
 from twitor_fsm.core.recovery import (
@@ -26,11 +27,12 @@ from twitor_fsm.core.recovery import (
     PAUSE_SLACK_S,
     WINDOW_S,
     ErrorFacts,
+    RecoveryStrategy,
     believable,
     is_believable,
 )
-from twitor_fsm.core.states import DEFAULT_SPEC, JournalRow
-from twitor_fsm.core.taxonomy import ErrorCategory, Reason
+from twitor_fsm.core.states import DEFAULT_SPEC, Facts, JournalRow
+from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
 
 
 def new(rules: Rules | None = None) -> Progress:
@@ -240,6 +242,7 @@ def test_twenty_ids_in_the_order_of_the_last_listing_are_a_sighting(
     run, sighting = recognise((*first, *known), known, 2, Run())
 
     assert run == Run(count, (1, count - 1))
+    assert (sighting == Sighting((1, 19), 19)) is is_sighted
     assert (sighting is not None) is is_sighted
 
 
@@ -330,6 +333,21 @@ def test_what_is_not_said_is_the_ordinary_case() -> None:
     assert not row.absorbed
     assert ErrorFacts(ErrorCategory.NETWORK, Reason.TIMEOUT).tries == 0
     assert not Progress(rules=Rules(), mark=Mark(), ordinal=1).redo
+    assert not any([*attrs.astuple(Known()), *attrs.astuple(Mark())])
+    assert (Facts(now=1.0).delay_s, Facts(now=1.0).tries_allowed) == (0.0, 5)
+    assert checkpoint(Mark()).generation == 0
+    strategy = RecoveryStrategy(ErrorAction.SKIP, 0.0, "", True, ErrorCategory.VALIDATION)
+    assert not strategy.graceful_shutdown
+
+
+def test_each_item_counts_once_and_in_one_way() -> None:
+    statuses = (
+        Status.NEW, Status.NEW, Status.NEW, Status.KNOWN, Status.KNOWN, Status.SKIPPED,
+    )  # fmt: skip
+    entries = [Entry(str(n), status, n, True) for n, status in enumerate(statuses)]
+    repeated = Entry("0", Status.REPEATED, None, False)
+
+    assert count(Tally(), (*entries, repeated)) == Tally(6, 3, 2, 1, 4)
 
 
 def test_a_table_is_named_by_16_digits() -> None:
