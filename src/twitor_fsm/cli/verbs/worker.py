@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from ...core.taxonomy import Reason
 from ..database import clear_name, database_of, file_of, make_engine, opened, refuse_memory, refused
 from ..failures import ERROR_WORDS, Failure
 from ..options import common
@@ -20,6 +19,7 @@ from ..words import duration
 
 if TYPE_CHECKING:
     from ...config import Settings
+    from ...core.taxonomy import Reason
     from ...engine import CrawlEngine
     from ...events import Observer
     from ...metrics import PrometheusMetrics
@@ -116,7 +116,9 @@ def command(
     return code
 
 
-def _drained(reason: Reason) -> Failure:
+def _drained(reason: "Reason") -> Failure:
+    from ...core.taxonomy import Reason
+
     return Failure(
         f"this worker has stopped by itself: {reason.replace('_', ' ')}; its crawls are in the queue, with their last "
         "checkpoints. Free what is used up and start it again",
