@@ -5,6 +5,7 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 
 import asyncio
 import inspect
+import itertools
 import logging
 import random
 from collections import Counter
@@ -421,13 +422,20 @@ class CrawlEngine:
             self._running[session_id].cancel(reason)
             return await self.store.session(session_id)
         record = await self.store.wish_cancel(session_id, reason)
-        unowned = (
-            record.owner is None or is_gone(record.owner) or record.lease_until <= self.clock.now()
-        )
-        if record.ended_at is None and unowned:
-            await self._end_unowned(record, reason)
-            record = await self.store.session(session_id)
+        for _ in range(_CANCEL_ROUNDS):
+            if record.ended_at is not None or not self._is_unowned(record):
+                break
+            try:
+                await self._end_unowned(record, reason)
+            except CrawlOwned:  # somebody has just taken it, and voided the wish: say it again
+                record = await self.store.wish_cancel(session_id, reason)
+            else:
+                record = await self.store.session(session_id)
         return record
+
+    def _is_unowned(self, record: SessionRecord) -> bool:
+        owner = record.owner
+        return owner is None or is_gone(owner) or record.lease_until <= self.clock.now()
 
     async def reserve(self, user_id: str, source_name: str) -> str | None:
         """Make the session of a crawl that is to be run by whoever comes first, here or elsewhere.
@@ -440,26 +448,35 @@ class CrawlEngine:
 
         Raises:
             ConfigurationError: No crawl could be started with this user id or name of a source; nothing was made.
+            CrawlOwned: For 10 s somebody else was at work on the crawl's row (a cleared checkpoint, say); nothing was
+                made.
         """
         source = _NoSource(source_name)
         check_source(source, user_id)
-        for record in await self.sessions(user_id=user_id):
-            if record.crawl.source == source_name and record.ended_at is None:
-                return None
-        try:
-            claim = await self.store.claim(
-                CrawlKey(user_id, source_name),
-                this_process(str(uuid7())),
-                session_id=str(uuid7()),
-                initial=SessionValue(self._machine.spec.initial),
-                now=self.clock.now(),
-                lease_s=0.0,
-                limit=(source.service, user_id, source.endpoint),
-                is_gone=is_gone,
-            )
-        except CrawlOwned:
-            return None  # another process was faster
-        return claim.session.session_id
+        tries = itertools.count(1)
+        while True:
+            for record in await self.sessions(user_id=user_id):
+                if record.crawl.source == source_name and record.ended_at is None:
+                    return None
+            try:
+                claim = await self.store.claim(
+                    CrawlKey(user_id, source_name),
+                    this_process(str(uuid7())),
+                    session_id=str(uuid7()),
+                    initial=SessionValue(self._machine.spec.initial),
+                    now=self.clock.now(),
+                    lease_s=0.0,
+                    limit=(source.service, user_id, source.endpoint),
+                    is_gone=is_gone,
+                )
+            except CrawlOwned as owned:
+                if owned.session_id is not None:
+                    return None  # another process was faster
+                if next(tries) >= _RESERVE_TRIES:
+                    raise
+                await self.clock.sleep(_RESERVE_PAUSE_S)  # its row is held: perhaps for something else
+            else:
+                return claim.session.session_id
 
     def cancel_all(self, reason: str = Reason.SIGNAL) -> None:
         """End every session that runs here gracefully; returns at once."""
@@ -494,6 +511,12 @@ class CrawlEngine:
 
         return CheckpointManager(self.store, user_id=user_id, source=source)
 
+
+_RESERVE_TRIES: Final = 50
+_RESERVE_PAUSE_S: Final = 0.2
+
+_CANCEL_ROUNDS: Final = 5
+"""How often a session may change hands under a cancel from outside before its next owner is left to hear of it."""
 
 _IN_USE: Final[Counter[int]] = Counter()
 """Sessions of this process that use a source; the last one to end closes it."""

@@ -1,6 +1,7 @@
 """`twitor` as a process against the simulated X: exit codes, streams, signals."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -291,6 +292,21 @@ async def test_a_first_signal_saves_a_checkpoint_and_ends_with_75(
         second = await twitor("crawl", "--api-url", sim.base_url, "--json")
         assert second.told["bookmarks_count"] == 250
         assert sorted(await exported(twitor)) == sorted(sim.obtainable())
+
+
+@pytest.mark.parametrize("apart_s", [0.0, 0.05, 0.15])
+async def test_signals_that_a_launcher_sends_twice_count_as_one(
+    twitor: Twitor, apart_s: float
+) -> None:
+    """Also when the graceful end is over before the second one comes."""
+    async with Simulator(250, faults=slow()) as sim:
+        process = await twitor.start("crawl", "--api-url", sim.base_url)
+        await said(process, "starting the crawl")
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(apart_s)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        assert (await finish(process)).code == 75
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -15,6 +15,7 @@ from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import (
     ConfigurationError,
+    CrawlOwned,
     LeaseLost,
     RateLimited,
     SpecError,
@@ -354,3 +355,75 @@ async def test_a_richness_that_is_no_number_outranks_nothing(
 
     assert (report.category, report.counters.stored) == (ErrorCategory.FATAL, 0)
     assert "richness must be a whole number" in report.message
+
+
+class HeldStore(SqlStore):
+    """A store whose crawl somebody else is at work on for so many claims."""
+
+    def __init__(self, path: str, held: int) -> None:
+        super().__init__(path)
+        self.held = held
+
+    async def claim(self, *arguments: Any, **options: Any) -> Any:
+        if self.held:
+            self.held -= 1
+            raise CrawlOwned(None, "another process", 0.0)
+        return await super().claim(*arguments, **options)
+
+
+async def test_a_reservation_outlasts_a_moment_of_somebody_else(
+    db: str, clock: VirtualClock
+) -> None:
+    store = HeldStore(db, held=3)
+    async with CrawlEngine(store, clock=clock) as engine:
+        reserved = await engine.reserve("me", "x")
+        assert [record.session_id for record in await engine.sessions()] == [reserved]
+        assert await engine.reserve("me", "x") is None
+
+        store.held = 1000
+        with pytest.raises(CrawlOwned, match="Try again"):
+            await engine.reserve("you", "x")
+
+
+async def test_a_cancel_that_meets_a_takeover_is_said_again(db: str, clock: VirtualClock) -> None:
+    store = HeldStore(db, held=0)
+    async with CrawlEngine(store, clock=clock) as engine:
+        reserved = await engine.reserve("me", "list")
+        assert reserved is not None
+
+        store.held = 2
+        record = await engine.cancel(reserved)
+        assert record.value.state == State.SHUT_DOWN
+
+        other = await engine.reserve("me", "list")
+        assert other is not None
+        store.held = 1000
+        assert (await engine.cancel(other)).cancel_wish == Reason.STOPPED_BY_USER
+
+
+async def test_a_cancel_that_comes_with_the_release_of_a_pause_is_heard(
+    db: str, clock: VirtualClock
+) -> None:
+    """Another process wishes it just before the lease is given up, and a third would take the session over at once."""
+    source = ListSource(ids(6), size=3, closed_until=lambda _: clock.now() + 600.0)
+    refused: list[bool] = []
+
+    class Releasing(SqlStore):
+        async def commit(self, batch: Batch) -> str | None:
+            is_release = not batch.final and batch.lease_until <= batch.now
+            if is_release and not refused:
+                await SqlStore.wish_cancel(self, batch.session_id, Reason.STOPPED_BY_USER)
+            wish = await super().commit(batch)
+            if is_release and not refused:
+                async with CrawlEngine(db, clock=clock) as third:
+                    try:
+                        await third.start(source, user_id="me")
+                    except CrawlOwned:
+                        refused.append(True)
+            return wish
+
+    async with CrawlEngine(Releasing(db), clock=clock) as engine:
+        report = await engine.crawl(source, user_id="me", wait=False)
+
+    assert refused == [True]
+    assert (report.state, report.reason) == (State.SHUT_DOWN, Reason.STOPPED_BY_USER)

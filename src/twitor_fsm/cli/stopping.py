@@ -131,7 +131,9 @@ class Stop:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Who was told to end and has ended well is about to exit: a launcher's second signal must not kill it now.
+            # (Interpreters that exit put handlers of Python's back to the default; to ignore a signal is kept.)
+            signal.signal(number, signal.SIG_IGN if self.asked else handler)
         self._before.clear()
         if self._alarm is not None:
             self._alarm.cancel()

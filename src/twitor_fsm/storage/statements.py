@@ -37,7 +37,11 @@ def _the(column: sa.Column[Any]) -> sa.BindParameter[Any]:
 
 def _set(*columns: sa.Column[Any]) -> dict[str, sa.BindParameter[Any]]:
     """Assignments of an UPDATE from parameters `new_<column>` (Core keeps the bare names for itself)."""
-    return {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in columns}
+    return {c.name: _new(c) for c in columns}
+
+
+def _new(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"new_{column.name}", type_=column.type)
 
 
 class Statements:
@@ -114,9 +118,13 @@ def _update_session() -> Any:
         c.absorbed,
         c.counters,
         c.durable,
-        c.lease_until,
         c.updated_at,
         c.ended_at,
+    )
+    # A release gives nothing up while a cancel is wished: the owner hears of it by this very statement.
+    is_release = sa.and_(_the(c.ended_at).is_(None), _new(c.lease_until) <= _new(c.updated_at))
+    kept = sa.case(
+        (sa.and_(c.cancel_wish.is_not(None), is_release), c.lease_until), else_=_new(c.lease_until)
     )
     first_message = sa.case(
         (c.message != sa.literal_column("''"), c.message), else_=_the(c.message)
@@ -126,6 +134,7 @@ def _update_session() -> Any:
         sa.update(t.session)
         .values(
             **values,
+            lease_until=kept,
             message=first_message,
             owner=given_up,
             revision=c.revision + sa.literal_column("1"),

@@ -94,6 +94,24 @@ class FenceContract:
         beat = await store.heartbeat("s1", claimed.session.fence, now=NOW, lease_until=NOW + 9)
         assert beat == UNUSUAL
 
+    async def test_a_release_gives_nothing_up_while_a_cancel_is_wished(
+        self, place: Place[Any]
+    ) -> None:
+        store = await place.store()
+        claimed = await claim(store)
+        await store.wish_cancel("s1", "stop")
+
+        assert await store.commit(batch(claimed, lease_until=NOW + 1)) == "stop"
+
+        assert (await store.session("s1")).lease_until == NOW + LEASE_S
+
+    async def test_a_release_ends_the_lease_now(self, place: Place[Any]) -> None:
+        store = await place.store()
+
+        assert await store.commit(batch(await claim(store), lease_until=NOW + 1)) is None
+
+        assert (await store.session("s1")).lease_until == NOW + 1
+
     async def test_a_cancel_wish_leaves_an_ended_session_alone(self, place: Place[Any]) -> None:
         store = await place.store()
         await finish(store, await claim(store))
