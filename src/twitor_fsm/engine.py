@@ -474,7 +474,9 @@ class CrawlEngine:
                     return None  # another process was faster
                 if next(tries) >= _RESERVE_TRIES:
                     raise
-                await self.clock.sleep(_RESERVE_PAUSE_S)  # its row is held: perhaps for something else
+                await self.clock.sleep(
+                    _RESERVE_PAUSE_S
+                )  # its row is held: perhaps for something else
             else:
                 return claim.session.session_id
 

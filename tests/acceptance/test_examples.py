@@ -76,9 +76,11 @@ async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) 
     from twitor_fsm.simulator import Simulator
 
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {name: getattr(twitor_fsm, name) for name in twitor_fsm.__all__}
+    names: dict[str, Any] = {}
     for code in blocks("docs/embedding.md", "python"):
-        exec(compile(code, "docs/embedding.md", "exec"), names)
+        alone: dict[str, Any] = {}
+        exec(compile(code, "docs/embedding.md", "exec"), alone)
+        names |= alone
 
     async with Simulator(120, user_id="42") as sim:
         source = twitor_fsm.XBookmarks(sim.token, base_url=sim.base_url)

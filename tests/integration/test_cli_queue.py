@@ -66,6 +66,7 @@ def test_crawls_are_asked_for_once(run: Run) -> None:
     told = run("enqueue", "crawl", "--user", "42", "--user", "44").stdout
     assert told == "1 crawl asked for, 1 already in the queue\n"
     assert said(run("queue", "stats", "--json"))["queue_size"] == 3
+    assert "asked for; nobody has begun it" in run("status").stdout
 
 
 @pytest.mark.parametrize(

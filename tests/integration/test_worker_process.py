@@ -19,12 +19,13 @@ import attrs
 import pytest
 from valkey_server import Server, until
 
+from twitor_fsm.cli.sourcing import tokens_of
 from twitor_fsm.cli.verbs.worker import _settings as settings_of
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.queue_manager import QueueManager
 from twitor_fsm.simulator import Simulator
-from twitor_fsm.sources.credentials import Secret
+from twitor_fsm.sources.credentials import EnvironmentToken, Secret, TokenFiles
 from twitor_fsm.sources.x_api import XBookmarks
 from twitor_fsm.worker import Worker, enqueue_crawl
 
@@ -339,3 +340,22 @@ async def test_a_session_that_only_waits_ends_well_within_the_limit(site: Site) 
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
     assert await is_finished_by_another(site)
+
+
+async def test_a_worker_without_any_token_takes_nothing(site: Site) -> None:
+    await site.ask(USER)
+    del site.environment["X_BEARER_TOKEN"]
+    async with site.worker("--json") as worker:
+        assert await worker.ended() == 10
+    assert "no token: neither TWITOR_TOKEN_DIR" in worker.lines[-1]
+    assert (await site.health())["queue_size"] == 1
+
+
+def test_each_users_token_goes_before_the_one_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("X_BEARER_TOKEN", "one-users")
+    settings = Settings(token_dir=tmp_path)
+    assert isinstance(tokens_of(settings, many=True), TokenFiles)
+    assert isinstance(tokens_of(settings), EnvironmentToken)
+    assert isinstance(tokens_of(Settings(), many=True), EnvironmentToken)

@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 _LIMIT_S: Final = 3.0
 _SKEW_S: Final = 60.0
-_NETWORK: Final = "check the network, a firewall or proxy; a crawl tries again 5 times by itself"
+_NETWORK: Final = (
+    "check the network, a firewall or proxy; a crawl tries again by itself, MAX_RETRIES times"
+)
 
 
 def check_network(api_url: str) -> Iterator[Check]:

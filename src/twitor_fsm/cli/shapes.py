@@ -104,6 +104,8 @@ def state_line(record: "SessionRecord", *, now: float) -> str:
         return f"{words}, {ago(record.ended_at, now=now)}"
     if is_running(record):
         return f"{words}; runs now in {short_owner(str(record.owner))}"
+    if record.lease_until <= record.started_at:  # `CrawlEngine.reserve` holds nothing
+        return "asked for; nobody has begun it"
     if value.state == State.PAUSED_RATE_LIMIT:
         return f"{words}; nobody runs it now"
     return f"interrupted: it was {words}, and nobody runs it now"

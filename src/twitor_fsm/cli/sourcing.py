@@ -45,6 +45,7 @@ class Wanted:
         wait: Whether pauses are waited out.
         likes: Whether a file's likes are wanted instead of bookmarks.
         user_option: The option that names the user; where it is `--user-id`, X can be asked instead.
+        many: Whether it is for crawls of any users, each with a token of their own.
     """
 
     source: str = X
@@ -54,6 +55,7 @@ class Wanted:
     wait: bool = True
     likes: bool = False
     user_option: str = "--user-id"
+    many: bool = False
 
     @property
     def is_x(self) -> bool:
@@ -139,7 +141,7 @@ def _x_source(wanted: Wanted, settings: "Settings") -> "XBookmarks":
     from ..sources.x_api import XBookmarks
 
     return XBookmarks(
-        tokens_of(settings),
+        tokens_of(settings, many=wanted.many),
         base_url=address_of(wanted, settings),
         expand="all" if wanted.expand is None else wanted.expand,
         request_timeout_s=settings.request_timeout_s,
@@ -155,14 +157,27 @@ def address_of(wanted: Wanted, settings: "Settings") -> str:
     return settings.api_url if wanted.api_url is None else wanted.api_url
 
 
-def tokens_of(settings: "Settings") -> "CredentialProvider":
-    """Where tokens come from: `X_BEARER_TOKEN`, else the folder of the settings with a file for each user."""
+def tokens_of(settings: "Settings", *, many: bool = False) -> "CredentialProvider":
+    """Where tokens come from: `X_BEARER_TOKEN`, else the folder of the settings with a file for each user.
+
+    With `many`, for crawls of any users, the folder comes first.
+
+    Raises:
+        Failure: With `many`, there is neither.
+    """
     from ..config import bearer_token_from_environment
     from ..sources.credentials import EnvironmentToken, TokenFiles
 
-    if settings.token_dir is None or bearer_token_from_environment() is not None:
-        return EnvironmentToken()
-    return TokenFiles(settings.token_dir)
+    has_one = bearer_token_from_environment() is not None
+    if settings.token_dir is not None and (many or not has_one):
+        return TokenFiles(settings.token_dir)
+    if many and not has_one:
+        raise Failure(
+            "no token: neither TWITOR_TOKEN_DIR (a folder with a file for each user's id, mode 0600) nor X_BEARER_TOKEN "
+            "(one user's) is set; nothing was taken from the queue",
+            10,
+        )
+    return EnvironmentToken()
 
 
 async def require_token(user_id: str | None, settings: "Settings") -> None:

@@ -89,7 +89,7 @@ def command(
 
     Ask for crawls with `twitor enqueue crawl`. Any number of workers, on any number of machines, may
     share a queue and a database: each crawl has one owner at a time. A rate-limit pause holds no
-    worker. Tokens come from X_BEARER_TOKEN or TWITOR_TOKEN_DIR, by user id.
+    worker. Tokens come from TWITOR_TOKEN_DIR, by user id, else from X_BEARER_TOKEN: one user's.
 
     Ends with 0 after a signal, with 75 if that took longer than --drain-timeout, and if it drained by
     itself with 1 (memory or disk ran out) or 14 (the database is full).
@@ -159,7 +159,7 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
 
     settings = plan.settings
     refuse_memory(database_of(plan.db, settings))
-    source = source_of(Wanted(api_url=plan.api_url), settings)
+    source = source_of(Wanted(api_url=plan.api_url, many=True), settings)
     workers: list[Worker] = []
 
     def is_draining() -> bool:
@@ -185,7 +185,9 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
                 await _run(worker, voice, queue, stop)
             if not worker.is_outdated or stop.asked:
                 return worker.drained_by
-            source = source_of(Wanted(api_url=plan.api_url), settings)  # a worker closes its own
+            source = source_of(
+                Wanted(api_url=plan.api_url, many=True), settings
+            )  # a worker closes its own
 
 
 @asynccontextmanager
