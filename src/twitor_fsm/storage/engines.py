@@ -19,6 +19,9 @@ CONNECT_LIMIT_S: Final = 10.0
 """How long connecting to a server may take unless the URL says otherwise (`connect_timeout`), seconds; asyncpg's 60 are
 longer than a lease."""
 
+COMMAND_LIMIT_S: Final = 60.0
+"""How long a command may take, seconds: a connection that went silent without a word would hold its session for ever."""
+
 _OF_SQLALCHEMY: Final = frozenset(
     {"async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func"}
 )
@@ -41,8 +44,8 @@ def postgres_engine(url: sa.URL) -> "AsyncEngine":
         )
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+asyncpg")
-    url, limit_s = _as_asyncpg(url)
-    engine = create_engine(url, pool_pre_ping=True, connect_args={"timeout": limit_s})
+    url, limits = _as_asyncpg(url)
+    engine = create_engine(url, pool_pre_ping=True, connect_args=limits)
     known_driver(engine)
     _check_options(url)
     return engine
@@ -79,21 +82,25 @@ def known_driver(engine: "AsyncEngine") -> "AsyncEngine":
     return engine
 
 
-def _as_asyncpg(url: sa.URL) -> tuple[sa.URL, float]:
-    """The URL in asyncpg's words, and how long connecting may take, seconds."""
+def _as_asyncpg(url: sa.URL) -> tuple[sa.URL, dict[str, float]]:
+    """The URL in asyncpg's words, and how long connecting and one command may take, seconds."""
     query = dict(url.query)
     if "sslmode" in query:
         query.setdefault("ssl", query["sslmode"])
-    limit = query.get("connect_timeout", query.get("timeout", CONNECT_LIMIT_S))
+    asked = {
+        "timeout": query.get("connect_timeout", query.get("timeout", CONNECT_LIMIT_S)),
+        "command_timeout": query.get("command_timeout", COMMAND_LIMIT_S),
+    }
     try:
-        limit_s = float(str(limit))
+        limits = {name: float(str(limit)) for name, limit in asked.items()}
     except ValueError as exc:
         raise ConfigurationError(
-            "connect_timeout in the database's URL is no number of seconds; nothing was opened"
+            "connect_timeout or command_timeout in the database's URL is no number of seconds; nothing was opened"
         ) from exc
-    return url.set(query=query).difference_update_query(
-        ["sslmode", "connect_timeout", "timeout"]
-    ), limit_s
+    left = url.set(query=query).difference_update_query(
+        ["sslmode", "connect_timeout", "timeout", "command_timeout"]
+    )
+    return left, limits
 
 
 def _check_options(url: sa.URL) -> None:
