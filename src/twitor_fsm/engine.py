@@ -38,7 +38,7 @@ from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import Event, EventHub, Observer
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone, this_process
-from .plugins import check_options, check_source
+from .plugins import check_options, check_source, count_of, page_sizes_of
 from .report import SKIPPED_SHOWN, CrawlReport, SkippedBrief
 from .session import CrawlSession, Handler, Limits
 from .sources.base import InvalidRaw, Item, Page, Source
@@ -332,18 +332,18 @@ class CrawlEngine:
         return session
 
     def _rules_for(self, source: Source, options: CrawlOptions) -> Rules:
-        settings, max_items = self.settings, options.get("max_items")
-        page_size = options.get("page_size")
-        if source.page_sizes and page_size is None:
+        settings, max_items = self.settings, count_of(options.get("max_items"))
+        page_size, page_sizes = count_of(options.get("page_size")), page_sizes_of(source)
+        if page_sizes and page_size is None:
             page_size = settings.page_size
             if max_items is not None:  # items beyond the limit would be paid for and left
-                page_size = min(page_size, max(max_items, min(source.page_sizes)))
+                page_size = min(page_size, max(max_items, min(page_sizes)))
         return Rules(
             checkpoint_every=settings.checkpoint_every,
             max_skips_in_a_row=settings.max_skips_in_a_row,
             max_items=max_items,
             page_size=page_size,
-            page_sizes=source.page_sizes,
+            page_sizes=page_sizes,
             has_handler=options.get("handler") is not None,
             prefetch=settings.prefetch > 0,
         )

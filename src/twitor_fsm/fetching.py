@@ -5,8 +5,9 @@ Must not know: what a page means. What a request raises is handed on as a value,
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, SupportsFloat
 
 import attrs
 
@@ -14,6 +15,7 @@ from .core.plan import Fetch
 from .errors import ConfigurationError, SourceError
 from .inbox import end_task
 from .ledger import Work
+from .plugins import whole_number
 from .sources.base import End, InvalidRaw, Item, Page, Source, Usage
 
 __all__ = ["Failed", "Fetcher"]
@@ -66,10 +68,9 @@ class Fetcher:
     async def _request(self, wanted: Fetch) -> Page | Failed:
         """One page, or what went wrong; counted whatever becomes of it."""
         try:
-            page = await _awaited(
-                self._source.fetch(self._user_id, wanted.cursor, wanted.page_size)
+            page = _checked(
+                await _awaited(self._source.fetch(self._user_id, wanted.cursor, wanted.page_size))
             )
-            _check(page)
         except asyncio.CancelledError as exc:
             self._work.requests += 1
             task = asyncio.current_task()
@@ -96,8 +97,8 @@ def _awaited(request: Awaitable[Page]) -> Awaitable[Page]:
     return request
 
 
-def _check(page: object) -> None:
-    """A source may be anybody's: what it returns is checked once, here."""
+def _checked(page: object) -> Page:
+    """A source may be anybody's: what it returns is checked once, here, and its numbers are made plain ones."""
     if not isinstance(page, Page):
         raise _wrong(f"returned a {type(page).__name__} instead of a Page")
     end: object = page.end
@@ -108,35 +109,60 @@ def _check(page: object) -> None:
         raise _wrong("must name a next cursor (text) exactly when its page's end is End.MORE")
     if isinstance(cursor, str) and len(cursor) > MAX_CURSOR:
         raise _wrong(f"named a next cursor of {len(cursor)} characters, allowed are {MAX_CURSOR}")
-    _check_usage(page.usage)
+    usage = _checked_usage(page.usage)
     items: object = page.items
     if not isinstance(items, (tuple, list)):
         raise _wrong(f"gave its page's items as a {type(items).__name__} instead of a tuple")
-    for item in items:
-        _check_item(item)
+    return attrs.evolve(page, items=tuple(map(_checked_item, items)), usage=usage)
 
 
-def _check_usage(usage: object) -> None:
-    if not isinstance(usage, Usage) or not isinstance(usage.closed_until, (int, float, type(None))):
-        raise _wrong("must give a Usage with its page, whose closed_until is a number or None")
-    for name in ("requests", "items"):
-        number: object = getattr(usage, name)
-        if type(number) is not int or not 0 <= number < _NUMBERS:
-            raise _wrong(f"must count its {name} in a whole number from 0 to {_NUMBERS - 1}")
+def _checked_usage(usage: object) -> Usage:
+    if not isinstance(usage, Usage):
+        raise _wrong("must give a Usage with its page")
+    return attrs.evolve(
+        usage,
+        requests=_count(usage.requests, "must count its requests in"),
+        items=_count(usage.items, "must count its items in"),
+        closed_until=_time(usage.closed_until),
+    )
 
 
-def _check_item(item: object) -> None:
+def _count(value: object, what: str) -> int:
+    number = whole_number(value)
+    if number is None or not 0 <= number < _NUMBERS:
+        raise _wrong(f"{what} a whole number from 0 to {_NUMBERS - 1}")
+    return number
+
+
+def _time(value: object) -> float | None:
+    """Epoch seconds; a number beyond every float is an infinite one, of which a window is believed at most."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, SupportsFloat):
+            return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+    except ValueError:  # a signalling NaN
+        pass
+    raise _wrong("must give a Usage with its page, whose closed_until is a number or None")
+
+
+def _checked_item(item: object) -> Item | InvalidRaw:
     if not isinstance(item, (Item, InvalidRaw)):
         raise _wrong(f"gave a {type(item).__name__} instead of an Item in its page")
-    richness: object = item.richness if isinstance(item, Item) else 0
-    if type(richness) is not int or not 0 <= richness < _NUMBERS:
-        raise _wrong(f"gave an item whose richness must be a whole number from 0 to {_NUMBERS - 1}")
     key: object = item.key
     if not isinstance(key, str) or not key:
         raise _wrong("gave an item whose key must be text, and not empty")
     raw: object = item.raw
     if not isinstance(raw, str):  # it is what is kept of an item that has to be skipped
         raise _wrong(f"gave an item whose raw is a {type(raw).__name__} instead of text")
+    if isinstance(item, InvalidRaw):
+        return item
+    given: object = item.richness
+    is_truth = isinstance(given, bool)  # a mix-up, which would outrank what says more
+    richness = _count(None if is_truth else given, "gave an item whose richness must be")
+    return item if type(given) is int else attrs.evolve(item, richness=richness)
 
 
 def _wrong(what: str, cause: BaseException | None = None) -> ConfigurationError:

@@ -1,19 +1,28 @@
 """What an embedder hands in for a crawl, checked before anything is started: source, user, handler, limits.
 
-Each refusal is a `ConfigurationError` that names the part and what is wrong with it. What a source gives later, page by
-page, is checked by `fetching`.
+Each refusal is a `ConfigurationError` that names the part and what is wrong with it. Numbers of any kind are taken and
+made plain ones. What a source gives later, page by page, is checked by `fetching`.
 Must not know: sessions, databases.
 """
 
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Final
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Final, SupportsFloat, SupportsIndex
 
 from .errors import ConfigurationError
 from .sources.base import Source
 
-__all__ = ["MAX_WORD", "check_options", "check_source"]
+__all__ = [
+    "MAX_WORD",
+    "check_options",
+    "check_source",
+    "count_of",
+    "page_sizes_of",
+    "price_of",
+    "whole_number",
+]
 
 MAX_WORD: Final = 200
 """Characters of a user id, and of a source's name, service and endpoint."""
@@ -45,16 +54,52 @@ def check_source(source: Source, user_id: str) -> None:
     _check_word("user_id", user_id)
     for name in ("name", "service", "endpoint"):
         _check_word(f"the source's {name}", getattr(source, name))
-    sizes: object = source.page_sizes
-    if not isinstance(sizes, (tuple, list)) or not all(_is_count(size) for size in sizes):
+    page_sizes_of(source)
+    price_of(source)
+
+
+def page_sizes_of(source: Source) -> tuple[int, ...]:
+    """A source's page sizes, whatever sequence of whole numbers it holds them in.
+
+    Raises:
+        ConfigurationError: They are none.
+    """
+    given: object = source.page_sizes
+    is_sequence = isinstance(given, Sequence) and not isinstance(given, (str, bytes, bytearray))
+    sizes = tuple(map(count_of, source.page_sizes)) if is_sequence else (None,)
+    if None in sizes:
         raise ConfigurationError(
-            f"the source's page_sizes are {sizes!r:.50}; they must be a tuple of whole numbers from 1. {_NOTHING}"
+            f"the source's page_sizes are {given!r:.50}; they must be a tuple of whole numbers from 1. {_NOTHING}"
         )
-    price: object = source.price_usd
-    if price is not None and not _is_price(price):
+    return tuple(size for size in sizes if size is not None)
+
+
+def price_of(source: Source) -> float | None:
+    """A source's price of one item, USD, whatever kind of number it is; None when it is unknown.
+
+    Raises:
+        ConfigurationError: It is no number, or below 0.
+    """
+    given: object = source.price_usd
+    if given is None:
+        return None
+    price = _price(given)
+    if price is None:
         raise ConfigurationError(
-            f"the source's price_usd is {price!r:.50}; it must be a number from 0, or None. {_NOTHING}"
+            f"the source's price_usd is {given!r:.50}; it must be a number from 0, or None. {_NOTHING}"
         )
+    return price
+
+
+def count_of(value: object) -> int | None:
+    """A whole number from 1, of any kind but a truth value; None for everything else."""
+    number = None if isinstance(value, bool) else whole_number(value)
+    return number if number is not None and number >= 1 else None
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number of any kind (an enum's member, numpy's) as a plain one; None for everything else."""
+    return operator.index(value) if isinstance(value, SupportsIndex) else None
 
 
 def check_options(options: Mapping[str, object]) -> None:
@@ -65,7 +110,7 @@ def check_options(options: Mapping[str, object]) -> None:
     """
     for name in ("max_items", "page_size"):
         number = options.get(name)
-        if number is not None and not _is_count(number):
+        if number is not None and count_of(number) is None:
             raise ConfigurationError(
                 f"{name} is {number!r:.50}; it must be a whole number, at least 1. {_NOTHING}"
             )
@@ -84,14 +129,14 @@ def _check_word(what: str, word: object) -> None:
         )
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_price(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and value >= 0
+def _price(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        return None
+    try:
+        price = float(value)
+    except (ValueError, OverflowError):  # a signalling NaN; more than a float holds
+        return None
+    return price if math.isfinite(price) and price >= 0 else None
 
 
 def _takes_two(handler: object) -> bool:

@@ -30,6 +30,7 @@ from .inbox import Inbox, InboxEvent, end_task
 from .ledger import Contents, Interrupted, Ledger, Work
 from .machine import Machine
 from .ownership import LIVE_RUNS
+from .plugins import price_of
 from .report import CrawlReport
 from .sources.base import InvalidRaw, Item, Source
 from .steps import Decide, Steps, tally_of
@@ -495,7 +496,7 @@ class CrawlSession:
             category, reason = steps.cause
         if self._lost:
             category, reason = None, Reason.LEASE_LOST
-        counters, price = steps.counters(), self.source.price_usd
+        counters, price = steps.counters(), price_of(self.source)
         return CrawlReport(
             session_id=self.session_id,
             user_id=session.crawl.user_id,

@@ -2,7 +2,11 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 from scripted import ids, stored
 
 from twitor_fsm.config import Settings
+from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S
 from twitor_fsm.core.states import State
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.engine import CrawlEngine
@@ -25,7 +30,6 @@ from twitor_fsm.testing.simulated_time import LoopClock, SimulatedLoop
 Change = Callable[[Page], Any]
 
 LISTING = ids(30)
-TEXT: dict[str, Any] = {"requests": "1"}
 EXIT = 3
 
 
@@ -63,6 +67,10 @@ def with_parts(**changes: Any) -> Change:
     return lambda page: attrs.evolve(page, **changes)
 
 
+def usage_of(values: dict[str, Any]) -> Usage:
+    return attrs.evolve(Usage(), **values)
+
+
 PAGES: dict[str, tuple[Change, str]] = {
     "none": (lambda _: None, "returned a NoneType instead of a Page"),
     "a dict": (lambda _: {"items": []}, "returned a dict instead of a Page"),
@@ -76,7 +84,19 @@ PAGES: dict[str, tuple[Change, str]] = {
     ),
     "an end of its own": (with_parts(end="over"), "'over' of its page's end"),
     "no usage": (with_parts(usage=None), "must give a Usage"),
-    "requests of text": (with_parts(usage=attrs.evolve(Usage(), **TEXT)), "count its requests"),
+    "requests of text": (with_parts(usage=usage_of({"requests": "1"})), "count its requests"),
+    "requests of half": (
+        with_parts(usage=usage_of({"requests": Decimal("1.5")})),
+        "count its requests",
+    ),
+    "a time of text": (
+        with_parts(usage=usage_of({"closed_until": "1e9"})),
+        "closed_until is a number or None",
+    ),
+    "a time that signals": (
+        with_parts(usage=usage_of({"closed_until": Decimal("sNaN")})),
+        "closed_until is a number or None",
+    ),
     "requests below zero": (with_parts(usage=Usage(requests=-1)), "count its requests"),
     "items beyond number": (with_parts(usage=Usage(items=2**40)), "count its items"),
     "a key of a number": (with_items(key=7), "whose key must be text"),
@@ -137,9 +157,15 @@ async def test_a_fetch_that_is_no_coroutine_function_is_told_so(
         ("price_usd", "0.1"),
         ("price_usd", float("nan")),
         ("price_usd", True),
+        ("price_usd", Decimal("-0.1")),
+        ("price_usd", Decimal("sNaN")),
+        ("price_usd", 10**400),
         ("page_sizes", None),
         ("page_sizes", ("90",)),
         ("page_sizes", (0,)),
+        ("page_sizes", "90"),
+        ("page_sizes", b"90"),
+        ("page_sizes", range(2, -1, -1)),
         ("service", None),
         ("endpoint", 3),
         ("name", "x" * (MAX_WORD + 1)),
@@ -155,6 +181,100 @@ async def test_a_source_with_a_wrong_attribute_starts_nothing(
         await engine.crawl(source, user_id="me")
     assert await engine.sessions() == []
     assert source.requests == 0
+
+
+# -- numbers of other kinds ------------------------------------------------------------------------
+
+
+class Few(IntEnum):
+    ONE = 1
+    FIVE = 5
+
+
+class Whole:
+    """A number as numpy's are: no `int`, but one by `__index__`."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("price", "cost"), [(Decimal("0.001"), 0.03), (Fraction(1, 500), 0.06), (1, 30.0)]
+)
+async def test_a_price_may_be_any_kind_of_number(
+    engine: CrawlEngine, price: Any, cost: float
+) -> None:
+    report = await engine.crawl(ListSource(LISTING, price_usd=price), user_id="me")
+
+    assert (report.state, report.cost_usd_estimate) == (State.COMPLETED, cost)
+    assert type(report.cost_usd_estimate) is float
+
+
+class Sized(ListSource):
+    """A source that notes which sizes it was asked for."""
+
+    asked: list[int | None]
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        self.asked.append(page_size)
+        return await super().fetch(user_id, cursor, page_size)
+
+
+@pytest.mark.parametrize("sizes", [range(20, 0, -10), [Whole(20), Whole(10)], (20, 10)])
+async def test_page_sizes_may_be_any_sequence_of_whole_numbers(
+    engine: CrawlEngine, sizes: Any
+) -> None:
+    source = Sized(LISTING, page_sizes=sizes)
+    source.asked = []
+    options: dict[str, Any] = {"max_items": Whole(5)}
+    limited = await engine.crawl(source, user_id="me", **options)
+
+    assert (limited.counters.stored, source.asked[0]) == (5, 10)
+    assert {type(size) for size in source.asked} == {int}
+
+
+@pytest.mark.parametrize("one", [True, Few.ONE, Whole(1)], ids=lambda one: type(one).__name__)
+async def test_counts_may_be_any_kind_of_whole_number(engine: CrawlEngine, one: Any) -> None:
+    report = await engine.crawl(odd(with_parts(usage=Usage(requests=one, items=one))), user_id="me")
+
+    assert report.completed
+    assert report.counters.stored == len(LISTING)
+    assert report.counters.items_fetched == len(LISTING[:20]) + 1
+    assert type(report.counters.items_fetched) is int
+
+
+@pytest.mark.parametrize("richness", [Few.FIVE, Whole(5)], ids=lambda value: type(value).__name__)
+async def test_richness_may_be_any_kind_of_whole_number(engine: CrawlEngine, richness: Any) -> None:
+    assert (await engine.crawl(odd(with_items(richness=richness)), user_id="me")).completed
+    assert sorted(await stored(engine)) == sorted(LISTING)
+
+
+@pytest.mark.parametrize(
+    ("until", "waits"),
+    [
+        (10**400, True),
+        (Fraction(10**400), True),
+        (math.inf, True),
+        (Decimal("Infinity"), True),
+        (-(10**400), False),
+        (math.nan, False),
+        (True, False),
+    ],
+    ids=lambda value: repr(value)[:12],
+)
+async def test_of_an_absurd_time_a_window_is_believed_at_most(
+    engine: CrawlEngine, until: Any, waits: bool
+) -> None:
+    source = ListSource(LISTING, closed_until=lambda number: until if number == 1 else None)
+    before = engine.clock.now()
+    report = await engine.crawl(source, user_id="me")
+
+    assert report.completed
+    assert report.counters.stored == len(LISTING)
+    assert engine.clock.now() - before == (pytest.approx(WINDOW_S + PAUSE_SLACK_S) if waits else 0)
 
 
 async def one_argument(item: Item) -> None: ...

@@ -539,6 +539,48 @@ async def test_200_000_records_on_one_line_take_little_memory(tmp_path: Path) ->
     assert peak < 4_000_000
 
 
+async def test_a_saved_page_of_any_number_of_posts_is_read_whole(tmp_path: Path) -> None:
+    count = 100_001
+    error = {"resource_type": "tweet", "resource_id": "9", "parameter": "id"}
+    others = [{"resource_type": "user", "resource_id": str(n)} for n in range(count)]
+    whole = api_page(10, 1, errors=[*others, error])
+    whole["data"] = [{"id": str(10 + n), "text": "t", "author_id": "7"} for n in range(count)]
+    whole["includes"] = {"users": [{"id": "7", "username": "ada", "name": "Ada"}]}
+    whole["meta"] = {"result_count": count}
+    found = await items(write(tmp_path, text(whole)), page_size=10_000)
+
+    assert [item.key for item in found] == [*(str(10 + n) for n in range(count)), "9"]
+    assert all(isinstance(item, Item) for item in found)
+    last = found[-2]
+    assert isinstance(last, Item)
+    assert last.author_username == "ada"
+
+
+async def test_a_saved_page_is_not_held_as_a_list(tmp_path: Path) -> None:
+    path = write(tmp_path, b'{"data":[' + b"1," * 200_000 + b"1]}")
+    async with FileBookmarks(path) as source:
+        tracemalloc.start()
+        try:
+            page = await source.fetch("1", None, None)
+            page = await source.fetch("1", page.next_cursor, None)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert len(page.items) == 200
+    assert peak < 6 * path.stat().st_size  # a list of so many takes twenty times
+
+
+async def test_a_saved_page_that_includes_too_much_ends_the_crawl(tmp_path: Path) -> None:
+    whole = b'{"data":[{"id":"1","text":"a"}],"meta":{},"includes":{"users":['
+    path = write(tmp_path, text(api_page(5, 1)) + b"\n" + whole + b"1," * 1_000_000 + b"1]}}")
+    async with FileBookmarks(path) as source:
+        page = await source.fetch("1", None, None)
+        assert [item.key for item in page.items] == ["5"]
+        assert page.end is End.MORE
+        with pytest.raises(UnreadableFile, match="includes more than 1000000 objects"):
+            await source.fetch("1", page.next_cursor, None)
+
+
 # -- cutting JSON -------------------------------------------------------------------------------------
 
 values = st.recursive(

@@ -300,6 +300,19 @@ def test_a_page_of_tombstones_alone_is_a_page() -> None:
     assert (found.has_data, found.errors) == (False, 0)
 
 
+@pytest.mark.parametrize("count", [1001, 10_001, 100_001])
+def test_errors_without_number_cost_no_post(count: int) -> None:
+    others = [gone(str(number), "author_id", "user") for number in range(count - 1)]
+    found = page(*(post(str(number)) for number in range(100)), errors=[gone("777"), *others])
+    assert [item.key for item in found.items] == [*map(str, range(100)), "777"]
+    assert found.errors == min(count, 10_000) - 1
+
+
+def test_the_10_000th_error_is_the_last_one_that_is_looked_at() -> None:
+    others = [gone("7", "author_id", "user")] * 9_999
+    assert [item.key for item in page(errors=[*others, gone("1"), gone("2")]).items] == ["1"]
+
+
 # -- what is no page --------------------------------------------------------------------------------
 
 

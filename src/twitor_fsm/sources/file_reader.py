@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -43,8 +43,10 @@ class FileReader:
     """Byte behind the last element whose items were all given; 0 at the start."""
     taken: int = 0
     """Items given of the element behind that."""
-    items: deque[Item | InvalidRaw] = attrs.field(factory=deque)
-    """Those of it that were not yet given."""
+    items: Iterator[Item | InvalidRaw] = iter(())
+    """Those of it behind `waiting`, decoded when their turn comes: an element may hold a million."""
+    waiting: Item | InvalidRaw | None = None
+    """The next one to give; None when the element has no more."""
     has_given: bool = False
     """Whether there was an item at all."""
     limit: int = MAX_ITEM_BYTES
@@ -127,10 +129,9 @@ class FileReader:
         """
         items: list[Item | InvalidRaw] = []
         while len(items) < size and self._has_items(may_raise=not items):
-            items.append(self.items.popleft())
-            self.taken += 1
+            items += self._take()
             self.has_given = True
-        is_end = not self.items and self.elements.splitter.is_ended
+        is_end = self.waiting is None and self.elements.splitter.is_ended
         return Page(
             items=tuple(items),
             next_cursor=None if is_end else self.cursor,
@@ -141,24 +142,32 @@ class FileReader:
     def _skip(self, taken: int) -> None:
         """Leave out items of the element here that an earlier page gave."""
         if taken and self._has_items(may_raise=True):
-            for _ in range(min(taken, len(self.items))):
-                self.items.popleft()
+            for _ in range(taken):
+                self._take()
             self.taken = taken
+
+    def _take(self) -> tuple[Item | InvalidRaw, ...]:
+        """The waiting item, if there is one; the next one waits then."""
+        taken = () if self.waiting is None else (self.waiting,)
+        self.taken += len(taken)
+        self.waiting = next(self.items, None)
+        return taken
 
     def _has_items(self, *, may_raise: bool) -> bool:
         """Whether there are items to give; False at the end, and before a damage that may not be raised now."""
         try:
             if self.damage is not None:
                 raise self.damage
-            while not self.items:
+            while self.waiting is None:
                 if self.taken:
                     self.behind, self.taken = self.elements.splitter.position, 0
                 element = self.elements.next(self._kept)
                 if element is None:
                     self._end()
                     return False
-                self.items.extend(self.format.decode(element, self.limit))
-                if not self.items:
+                self.items = iter(self.format.decode(element, self.limit))
+                self.waiting = next(self.items, None)
+                if self.waiting is None:
                     self.behind = self.elements.splitter.position
         except UnreadableFile as exc:
             self.damage = exc

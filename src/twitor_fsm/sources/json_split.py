@@ -8,13 +8,23 @@ Must not know: what the elements are, files.
 
 import json
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
 import attrs
 import msgspec
 
-__all__ = ["NotJson", "Shape", "Splitter", "find_array", "has_more", "split_array", "split_object"]
+__all__ = [
+    "NotJson",
+    "Shape",
+    "Splitter",
+    "each_of_array",
+    "find_array",
+    "has_more",
+    "split_array",
+    "split_object",
+]
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OTHERS: Final = rb'[^"{}\[\]]*+'
@@ -214,12 +224,19 @@ def split_array(text: bytes) -> list[bytes]:
     Raises:
         NotJson: It is none.
     """
+    return list(each_of_array(text))
+
+
+def each_of_array(text: bytes) -> Iterator[bytes]:
+    """The elements of an array, one at a time: no list of them is made.
+
+    Raises:
+        NotJson: It is none, when that shows.
+    """
     splitter = Splitter(Shape.ARRAY)
     splitter.feed(text, is_last=True)
-    found: list[bytes] = []
     while (value := splitter.take()) is not None:
-        found.append(value)
-    return found
+        yield value
 
 
 def has_more(text: bytes, most: int) -> bool:

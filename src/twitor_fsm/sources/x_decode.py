@@ -2,11 +2,12 @@
 
 A page is split first and each element decoded on its own (`x_items`), so that a bad element costs itself and not its
 page. What is no page is never taken for an empty one.
-Pure. Must not know: HTTP, files, what was asked for.
+Pure. Must not know: HTTP, how files are read, what was asked for.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -14,9 +15,9 @@ import msgspec
 from msgspec import Raw
 
 from ..core.taxonomy import Reason
-from ..errors import SourceUnavailable
+from ..errors import SourceUnavailable, UnreadableFile
 from .base import InvalidRaw, Item, ItemKind
-from .json_split import NotJson, has_more, split_array, split_object
+from .json_split import NotJson, each_of_array, has_more, split_array, split_object
 from .richness import NOTHING
 from .x_items import (
     MAX_ITEM_BYTES,
@@ -29,18 +30,21 @@ from .x_items import (
     is_id,
 )
 
-__all__ = ["PageBody", "decode_element", "decode_page", "is_page_token"]
+__all__ = ["PageBody", "decode_element", "decode_page", "decode_saved", "is_page_token"]
 
 _EMPTY: Final = Raw()
 _PAGE_TOKEN: Final = re.compile(r"[!-~]{1,1024}")
 """X's page tokens have 13 to 60 characters."""
 
 _MOST: Final = 1_000
-"""Elements of a page at most; X gives 100."""
-_MOST_SAVED: Final = 100_000
-"""The same of a saved page, which somebody may have joined from many."""
-_INCLUDED: Final = 10
-"""Included objects of a kind for each element at most."""
+"""Elements of a page's data at most; X gives 100. A saved page has no such limit."""
+_MOST_ERRORS: Final = 10_000
+"""Errors of a page that are looked at; of each post, its author, media and more may have one."""
+_MOST_INCLUDED: Final = 10_000
+"""Included objects of a kind at most; a longer list is left out."""
+_MOST_INCLUDED_SAVED: Final = 1_000_000
+"""The same of a saved page; one with more is refused. All that X shows of an object takes more than 64 bytes, and a file's
+element no more than 64 MiB."""
 
 _POST_NOUNS: Final = frozenset({"tweet", "post"})
 _LISTED: Final = frozenset({"", "id", "ids", "tweet_id", "post_id"})
@@ -84,7 +88,7 @@ class PageBody:
         next_token: The next page's token, or None.
         counted: Items that the service counted.
         has_data: Whether there was a `data` at all.
-        errors: Errors beside the data that are no tombstones.
+        errors: Errors beside the data that are no tombstones, among the first 10,000.
     """
 
     items: tuple[Item | InvalidRaw, ...]
@@ -94,12 +98,13 @@ class PageBody:
     errors: int
 
 
-def decode_page(body: bytes, *, saved: bool = False, limit: int = MAX_ITEM_BYTES) -> PageBody:
+def decode_page(body: bytes, *, limit: int = MAX_ITEM_BYTES) -> PageBody:
     """Decode one answer.
+
+    Errors are evidence for tombstones alone: of more than 10,000 the rest is not looked at.
 
     Args:
         body: JSON text in UTF-8.
-        saved: Whether it was saved by somebody, who may have left out `meta` and joined pages.
         limit: A post of more bytes is invalid.
 
     Raises:
@@ -107,20 +112,19 @@ def decode_page(body: bytes, *, saved: bool = False, limit: int = MAX_ITEM_BYTES
             unexpected shape is never an empty page. Errors alone are no page either, but the caller's to judge:
             no data and `errors` above 0.
     """
-    most = _MOST_SAVED if saved else _MOST
     answer = _split(body.removeprefix(b"\xef\xbb\xbf"))
     has_data = not is_absent(answer.data)
     if not has_data and is_absent(answer.meta) and not is_absent(answer.errors):
-        count = len(_elements(answer.errors, "errors", most))
+        count = len(_errors_of(answer))
         if count:
             return PageBody(items=(), next_token=None, counted=0, has_data=False, errors=count)
-    meta = _read_meta(answer.meta, may_lack=saved and has_data)
-    elements = _elements(answer.data, "data", most) if has_data else []
+    meta = _read_meta(answer.meta)
+    elements = _elements(answer.data) if has_data else []
     if not elements and meta.result_count:
         _bad("counts bookmarks that it does not hold")
-    found = Included(answer.includes, _INCLUDED * most)
+    found = Included(answer.includes, _MOST_INCLUDED)
     items = [decode_post(element, found, limit) for element in elements]
-    errors = [] if is_absent(answer.errors) else _elements(answer.errors, "errors", most)
+    errors = _errors_of(answer)
     tombstones = list(_tombstones(errors, {item.key for item in items}, found.referenced))
     items += tombstones
     return PageBody(
@@ -130,6 +134,49 @@ def decode_page(body: bytes, *, saved: bool = False, limit: int = MAX_ITEM_BYTES
         has_data=has_data,
         errors=len(errors) - len(tombstones),
     )
+
+
+def decode_saved(body: bytes, *, limit: int = MAX_ITEM_BYTES) -> Iterator[Item | InvalidRaw]:
+    """Decode an answer that somebody saved, who may have left out `meta` and joined any number of pages.
+
+    Its items come one at a time and all of them: memory is bounded by that of the body and of what it includes.
+
+    Args:
+        body: JSON text in UTF-8.
+        limit: A post of more bytes is invalid.
+
+    Raises:
+        SourceUnavailable: It is no page, or one of errors alone; before the first item.
+        UnreadableFile: It includes more than 1,000,000 objects of a kind; before the first item.
+    """
+    answer = _split(body.removeprefix(b"\xef\xbb\xbf"))
+    has_data = not is_absent(answer.data)
+    count, elements = _stream(answer.data, "data")
+    error_count, errors = _stream(answer.errors, "errors")
+    if not has_data and error_count and is_absent(answer.meta):
+        _bad("holds errors alone")
+    meta = _read_meta(answer.meta, may_lack=has_data)
+    if not count and meta.result_count:
+        _bad("counts bookmarks that it does not hold")
+    if not has_data:
+        tombstones = list(_tombstones(errors, set(), set()))
+        if len(tombstones) < error_count:
+            _bad("holds errors alone")
+        yield from tombstones
+        return
+    found = Included(answer.includes, _MOST_INCLUDED_SAVED)
+    if found.is_cut:
+        raise UnreadableFile(
+            f"a saved page in the file includes more than {_MOST_INCLUDED_SAVED} objects of a kind, so it is not held in "
+            "memory. What stands before it is stored and stays, nothing of it was; save it as several pages and run again"
+        )
+    shown: set[str] = set()
+    for element in elements:
+        item = decode_post(element, found, limit)
+        if error_count and is_id(item.key) and not item.key.startswith("sha256:"):
+            shown.add(item.key)
+        yield item
+    yield from _tombstones(errors, shown, found.referenced)
 
 
 def decode_element(raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
@@ -148,7 +195,7 @@ def decode_element(raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         return decode_post(bytes(envelope.data), Included(envelope.includes), limit)
     if not is_absent(envelope.errors):
         try:
-            errors = _elements(envelope.errors, "errors", _MOST)
+            errors = _errors_of(envelope)
         except SourceUnavailable:
             errors = []
         return next(
@@ -182,7 +229,7 @@ def _split(body: bytes) -> _Body:
     return _Body(**{name: Raw(parts[name]) for name in _Body.__struct_fields__ if name in parts})
 
 
-def _read_meta(raw: Raw, *, may_lack: bool) -> _Meta:
+def _read_meta(raw: Raw, *, may_lack: bool = False) -> _Meta:
     if is_absent(raw):
         if may_lack:
             return _Meta()
@@ -198,13 +245,35 @@ def _read_meta(raw: Raw, *, may_lack: bool) -> _Meta:
     return meta
 
 
-def _elements(raw: Raw, name: str, most: int) -> list[bytes]:
-    if has_more(bytes(raw), most):
-        _bad(f"has more than {most} elements in its `{name}`")
-    elements = _cut(raw, name)
-    if len(elements) > most:
-        _bad(f"has more than {most} elements in its `{name}`")
+def _elements(data: Raw) -> list[bytes]:
+    if has_more(bytes(data), _MOST) or len(elements := _cut(data, "data")) > _MOST:
+        _bad(f"has more than {_MOST} elements in its `data`")
     return [bytes(element) for element in elements]
+
+
+def _errors_of(answer: _Body) -> list[bytes]:
+    """The errors that are looked at."""
+    if is_absent(answer.errors):
+        return []
+    text = bytes(answer.errors)
+    if has_more(text, _MOST_ERRORS):
+        return list(islice(each_of_array(text), _MOST_ERRORS))
+    return [bytes(error) for error in _cut(answer.errors, "errors")[:_MOST_ERRORS]]
+
+
+def _stream(raw: Raw, name: str) -> tuple[int, Iterator[bytes]]:
+    """How many elements a list has, and each of them: no list is made of many."""
+    if is_absent(raw):
+        return 0, iter(())
+    text = bytes(raw)
+    if not has_more(text, _MOST):
+        elements = _cut(raw, name)
+        return len(elements), map(bytes, elements)
+    try:
+        count = sum(1 for _ in each_of_array(text))
+    except NotJson:
+        _bad(f"has a `{name}` that is no list")
+    return count, each_of_array(text)
 
 
 def _cut(raw: Raw, name: str) -> Sequence[Raw | bytes]:

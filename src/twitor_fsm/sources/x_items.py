@@ -210,18 +210,19 @@ class Included:
 
     Args:
         raw: Their text.
-        most: Objects of a kind at most; a list of more is not looked into.
+        most: Objects of a kind at most; a list of more is not looked into, and `is_cut` set.
     """
 
-    __slots__ = ("media", "places", "polls", "posts", "referenced", "tweets", "users")
+    __slots__ = ("is_cut", "media", "places", "polls", "posts", "referenced", "tweets", "users")
 
     def __init__(self, raw: Raw, most: int = 10_000) -> None:
         parts = _Includes()
+        self.is_cut = False
         if not is_absent(raw):
             try:
-                parts = _lenient_includes(raw, most) if _is_long(raw) else _includes.decode(raw)
+                parts = self._lenient(raw, most) if _is_long(raw) else _includes.decode(raw)
             except UNREADABLE:
-                parts = _lenient_includes(raw, most)
+                parts = self._lenient(raw, most)
         self.users = _by(parts.users, _user.decode, lambda user: user.id)
         self.tweets = _by(parts.tweets, _lenient_post, lambda post: post.id)
         self.posts = _by(parts.posts, _lenient_post, lambda post: post.id)
@@ -229,6 +230,22 @@ class Included:
         self.polls = _by(parts.polls, _named.decode, lambda poll: poll.id)
         self.places = _by(parts.places, _named.decode, lambda place: place.id)
         self.referenced: set[str] = set()
+
+    def _lenient(self, raw: Raw, most: int) -> _Includes:
+        """Each list on its own, when one of them has an unknown shape or may be too long."""
+        found = _Includes()
+        try:
+            parts = split_object(bytes(raw))
+            for name in _Includes.__struct_fields__:
+                if name not in parts:
+                    continue
+                if has_more(parts[name], most):
+                    self.is_cut = True
+                else:
+                    setattr(found, name, [Raw(element) for element in split_array(parts[name])])
+        except NotJson:
+            pass
+        return found
 
 
 def _by(
@@ -247,19 +264,6 @@ def _by(
 def _is_long(raw: Raw) -> bool:
     """Whether a list of so many that it would take much memory may hide in it."""
     return len(raw) > _LONG_BYTES and bytes(raw).count(b",") > _LONG_BYTES // 8
-
-
-def _lenient_includes(raw: Raw, most: int) -> _Includes:
-    """Each list on its own, when one of them has an unknown shape or may be too long."""
-    found = _Includes()
-    try:
-        parts = split_object(bytes(raw))
-        for name in _Includes.__struct_fields__:
-            if name in parts and not has_more(parts[name], most):
-                setattr(found, name, [Raw(element) for element in split_array(parts[name])])
-    except NotJson:
-        pass
-    return found
 
 
 def _lenient_post(raw: Raw | bytes) -> _Post:

@@ -23,7 +23,7 @@ from ..sources.file_reader import FileReader
 from ..sources.files import FileBookmarks
 from ..sources.formats import FORMATS
 from ..sources.json_split import NotJson, split_object
-from ..sources.x_decode import decode_element, decode_page
+from ..sources.x_decode import decode_element, decode_page, decode_saved
 
 __all__ = ["READERS"]
 
@@ -140,10 +140,12 @@ def read_elements(content: bytes) -> None:
 
 def read_page(content: bytes) -> None:
     """A page of the X API."""
-    for saved in (False, True):
-        with suppress(SourceUnavailable):
-            for item in decode_page(content, saved=saved).items:
-                _check_item(item)
+    with suppress(SourceUnavailable):
+        for item in decode_page(content).items:
+            _check_item(item)
+    with suppress(SourceUnavailable):
+        for item in decode_saved(content):
+            _check_item(item)
     _check_item(decode_element(content.decode("utf-8", "surrogateescape")))
 
 

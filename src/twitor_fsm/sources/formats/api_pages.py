@@ -3,11 +3,11 @@
 Both vocabularies; one object, an array of them, or one a line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from ...errors import SourceUnavailable
 from ..base import InvalidRaw, Item
-from ..x_decode import decode_element, decode_page
+from ..x_decode import decode_element, decode_saved
 from ..x_items import MAX_ITEM_BYTES, invalid
 
 __all__ = ["ApiPages"]
@@ -28,15 +28,16 @@ class ApiPages:
         data = members.get("data", b"").lstrip()
         return data[:1] in (b"[", b"{") or "meta" in members
 
-    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
-        """The bookmarks of one page; a page that is none (a saved refusal, say) is invalid as a whole."""
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Iterator[Item | InvalidRaw]:
+        """The bookmarks of one page; a page that is none (a saved refusal, say) is invalid as a whole.
+
+        Raises:
+            UnreadableFile: It includes too much to be held in memory.
+        """
         try:
-            page = decode_page(element, saved=True, limit=limit)
+            yield from decode_saved(element, limit=limit)
         except SourceUnavailable as exc:
-            return (invalid(element, f"it is no page: {exc}"),)
-        if not page.has_data and page.errors:
-            return (invalid(element, "it is a saved error instead of a page"),)
-        return page.items
+            yield invalid(element, f"it is no page: {exc}")
 
     def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """One kept item or element."""

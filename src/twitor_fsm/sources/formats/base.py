@@ -3,7 +3,7 @@
 Must not know: files, cursors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ..base import InvalidRaw, Item
@@ -42,10 +42,13 @@ class Format(Protocol):
         """
         ...
 
-    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
+    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Iterable[Item | InvalidRaw]:
         """The bookmarks in one element, in listing order; what cannot be decoded is an `InvalidRaw`, never raised.
 
-        So is a bookmark of more than `limit` bytes.
+        So is a bookmark of more than `limit` bytes. An element of many bookmarks gives them one at a time.
+
+        Raises:
+            UnreadableFile: The element cannot be held in memory; before its first bookmark.
         """
         ...
 
