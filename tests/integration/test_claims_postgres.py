@@ -78,6 +78,21 @@ async def test_a_first_claim_does_not_wait_for_another_one(place: Place[SqlStore
         await claim(store, "s2", owner=BOB)
 
 
+async def test_a_first_claim_does_not_wait_for_a_checkpoint_set_by_hand(
+    place: Place[SqlStore],
+) -> None:
+    from twitor_fsm.storage import claims
+
+    store, other = await place.store(), await place.store()
+
+    async with other.engine.connect() as holder, holder.begin():
+        await holder.run_sync(lambda connection: claims.ensure_crawl(connection, ME))
+        with pytest.raises(CrawlOwned, match="at this moment"):
+            await asyncio.wait_for(claim(store, "s2", owner=BOB), LONG_S)
+
+    assert (await claim(store, "s2", owner=BOB)).session.ordinal == 1
+
+
 async def hold_claim(holder: Any) -> None:
     """All that a claim does, in a transaction that stays open."""
     from twitor_fsm.core.states import SessionValue

@@ -109,13 +109,20 @@ def _may_make(connection: sa.Connection, crawl: CrawlKey) -> bool:
     """Whether no other claim makes this crawl's row now: PostgreSQL would have us wait for its transaction."""
     if connection.dialect.name != "postgresql":
         return True
+    lock = sa.func.pg_try_advisory_xact_lock(_number_of(crawl))
+    return bool(connection.execute(sa.select(lock)).scalar())
+
+
+def _number_of(crawl: CrawlKey) -> int:
+    """What an advisory lock calls the crawl whose row is being made."""
     name = f"{crawl.source}\0{crawl.user_id}".encode("utf-8", "surrogatepass")
-    key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
-    return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(key))).scalar())
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
 
 
 def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
-    """The id of the crawl's row, made if it is new."""
+    """The id of the crawl's row, made if it is new; waits for whoever makes it, and has claims not wait for us."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number_of(crawl))))
     connection.execute(_make_crawl(connection, crawl))
     return int(connection.execute(_find_crawl(crawl)).scalar_one())
 
