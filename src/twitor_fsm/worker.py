@@ -249,6 +249,9 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`.
 
+        If Valkey is away by then, that is logged and it ends all the same: crawls that could not be given back come
+        again when the leases of their tasks end, or with a sweep.
+
         Raises:
             QueueError: Valkey refuses this user.
         """
@@ -304,9 +307,26 @@ class Worker:
             # The queue has lost the task, perhaps all of them; the session is still ours in SQL, so it goes on.
             if error.args != (LEASE_LOST,):
                 handle.cancel(Reason.TASK_CANCELLED)
-            await handle.wait()
+            await self._keep(task, await handle.wait())
             raise
+        await self._keep(task, report)
         await self._settle(report)
+
+    async def _keep(self, task: QueueTask, report: CrawlReport) -> None:
+        """Before a crawl goes back whose session is over: make its next session, so that SQL knows of it, too.
+
+        Without that only its task would: a sweep sees no session that is over. What is not durable is not over in SQL.
+        """
+        if report.lost or not report.durable or not _comes_again(task, report):
+            return
+        try:
+            await self._engine.reserve(report.user_id, report.source)
+        except Exception as error:  # noqa: BLE001  its task is settled all the same
+            _LOG.warning(
+                "crawl of user %s goes back to the queue, which alone knows of it: its next session was not made: %s",
+                report.user_id,
+                error if isinstance(error, TwitorError) else type(error).__name__,
+            )
 
     async def _is_over(self, crawl: CrawlKey) -> bool:
         """Whether the session that a sweep found idle has come, since, to an end that is the crawl's too."""
@@ -363,6 +383,7 @@ class Worker:
     # -- what the queue has lost -------------------------------------------------------------------
 
     async def _sweep(self) -> None:
+        told: type[Exception] | None = None
         while True:
             try:
                 await self._engine.store.check()
@@ -374,6 +395,15 @@ class Worker:
                 return
             except (QueueError, StoreError) as error:
                 _LOG.warning("the sweep failed, the next one tries again: %s", error)
+            except Exception as error:  # noqa: BLE001  nothing else puts back what is lost
+                if type(error) is not told:
+                    _LOG.exception(
+                        "the sweep met %s, which is unexpected; each next one tries again, and tells only of others",
+                        type(error).__name__,
+                    )
+                told = type(error)
+            else:
+                told = None
             await self._engine.clock.sleep(self._sweep_s)
 
     async def sweep(self) -> int:
@@ -416,6 +446,21 @@ class Worker:
 def _is_done(state: str, category: ErrorCategory | None, reason: str | None) -> bool:
     """Whether a session that ended so ends its crawl's task too: no other session would come further."""
     return state == State.COMPLETED or reason in _DONE or category is ErrorCategory.AUTH
+
+
+def _comes_again(task: QueueTask, report: CrawlReport) -> bool:
+    """Whether a crawl whose session ended so needs another session: it is neither done nor a dead letter."""
+    if report.resume_at is not None or _is_done(report.state, report.category, report.reason):
+        return False
+    if report.reason in _DRAINING or report.reason == Reason.BILLING:
+        return True
+    match report.category:
+        case ErrorCategory.NETWORK | ErrorCategory.DATABASE:
+            return task.retry_count < task.max_retries
+        case ErrorCategory.FATAL:
+            return False
+        case _:
+            return True
 
 
 def _is_idle(record: SessionRecord, now: float) -> bool:

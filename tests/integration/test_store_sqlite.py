@@ -491,7 +491,7 @@ async def test_unfinished_sessions_are_found_by_the_index_that_holds_no_others(
             said.extend(row[3] for row in plan)
 
         with engine.connect() as asking:
-            found, after = reads.unfinished_after(asking, 0, 10)
+            found, _, after = reads.unfinished_after(asking, 0, 10)
             assert ([s.session_id for s in found], after) == (["s1"], 1)
         engine.dispose()
     assert any("twitor_session_one_alive" in line for line in said), said

@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 import pytest
-from valkey_server import QueueNames, until
+import sqlalchemy as sa
+from valkey_server import QueueNames, Server, until
 
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
@@ -295,9 +296,10 @@ async def test_process_bookmark_runs_the_embedders_function(names: QueueNames, d
 
 @attrs.define
 class Scripted:
-    """One bookmark for each user; a user's first request fails as told."""
+    """One bookmark for each user; a user's first request, or each, fails as told."""
 
     failure: BaseException | None = None
+    always: bool = False
     asked: list[str] = attrs.Factory(list)
     name: str = "x"
     service: str = "x"
@@ -307,7 +309,7 @@ class Scripted:
 
     async def fetch(self, user_id: str, _cursor: str | None, _page_size: int | None) -> Page:
         self.asked.append(user_id)
-        if self.failure is not None and self.asked.count(user_id) == 1:
+        if self.failure is not None and (self.always or self.asked.count(user_id) == 1):
             raise self.failure
         item = Item(key="1", raw='{"id": "1"}', text="text")
         return Page(items=(item,), next_cursor=None, end=End.VERIFIED)
@@ -320,8 +322,12 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted_site(names: QueueNames, db: str, source: Scripted) -> AsyncIterator[Site]:
-    settings = attrs.evolve(SETTINGS, database_url=db, max_retries=0, lease_s=1.0)
+async def scripted_site(
+    names: QueueNames, db: str, source: Scripted, *, backoff_s: float = 0.02
+) -> AsyncIterator[Site]:
+    settings = attrs.evolve(
+        SETTINGS, database_url=db, max_retries=0, lease_s=1.0, initial_backoff=backoff_s
+    )
     async with (
         QueueManager(names.url, names.name, settings=settings, max_retries=2) as queue,
         CrawlEngine(db, settings=settings) as engine,
@@ -453,3 +459,198 @@ async def test_a_sweep_finds_a_wish_that_many_sessions_came_after(
             f"lost{n}" for n in range(5)
         }
         names.may_be_left |= names.left()
+
+
+# -- what a worker gives back, and a queue that loses it -------------------------------------------
+
+
+async def crawled_by_the_next(names: QueueNames, db: str, source: Scripted) -> list[str]:
+    """Valkey loses all; a new worker has only SQL to go by. The states of all sessions, newest first."""
+    with names.server.client() as client:
+        client.flushall()
+    async with scripted_site(names, db, source) as here:
+        here.start()
+        await until(are_complete(here.engine, ["me"]))
+        await until(lambda: names.left() == set())
+        return [str(record.value.state) for record in await here.engine.sessions()]
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel", "lease lost"])
+async def test_a_crawl_of_a_worker_that_ended_outlives_the_loss_of_the_queue(
+    names: QueueNames, db: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Scripted()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(_item: object, _fence: int) -> None:
+        begun.set()
+        await go_on.wait()
+
+    settings = attrs.evolve(SETTINGS, database_url=db, cancel_grace_s=0.05)
+    async with (
+        QueueManager(names.url, names.name, lease_s=1, settings=settings) as queue,
+        CrawlEngine(db, settings=settings) as engine,
+    ):
+        worker = Worker(engine, queue, source, handler=handler, sweep_s=60)
+        await enqueue_crawl(queue, user_id="me", engine=engine)
+        running = asyncio.create_task(worker.run())
+        await begun.wait()
+        if how == "lease lost":
+            with names.server.client() as client:
+                client.flushall()
+            await until(lambda: "lease on task 'crawl:x:me' ended" in caplog.text)
+        if how == "cancel":
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        else:
+            worker.stop()
+            await running
+        assert [str(record.value.state) for record in await engine.sessions()] == [
+            "running",
+            "shut_down",
+        ]
+    assert await crawled_by_the_next(names, db, source) == ["completed", "shut_down"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ConnectionResetError("down"), MemoryError(), BillingRefused("402")],
+    ids=["network", "memory", "billing"],
+)
+async def test_a_crawl_that_failed_outlives_the_loss_of_the_queue(
+    names: QueueNames, db: str, failure: BaseException
+) -> None:
+    source = Scripted(failure)
+    async with scripted_site(names, db, source, backoff_s=60.0) as here:
+        here.worker = Worker(here.engine, here.queue, source, sweep_s=60)
+        await enqueue_crawl(here.queue, user_id="me")  # the wish itself is only in the queue
+        here.start()
+
+        async def is_given_back() -> bool:
+            health = await here.queue.health_check()
+            return bool(source.asked) and health["in_flight"] == 0
+
+        await until(is_given_back)
+        await here.stop()
+        newest, failed = await here.engine.sessions()
+        assert (newest.ended_at is None, failed.ended_at is None) == (True, False)
+    assert len(await crawled_by_the_next(names, db, source)) == 2
+
+
+async def test_a_crawl_that_is_over_gets_no_other_session(names: QueueNames, db: str) -> None:
+    begun = asyncio.Event()
+
+    async def handler(_item: object, _fence: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    settings = attrs.evolve(SETTINGS, database_url=db, cancel_grace_s=0.05)
+    async with (
+        QueueManager(names.url, names.name, settings=settings) as queue,
+        CrawlEngine(db, settings=settings) as engine,
+    ):
+        worker = Worker(engine, queue, Scripted(), handler=handler, sweep_s=0.1)
+        running = asyncio.create_task(worker.run())
+        await enqueue_crawl(queue, user_id="me", engine=engine)
+        await begun.wait()
+        (session,) = await engine.sessions()
+        await engine.cancel(session.session_id)  # by a user
+        await until(lambda: names.left() == set())
+        worker.stop()
+        await running
+        assert [str(record.value.state) for record in await engine.sessions()] == ["shut_down"]
+        assert await worker.sweep() == 0
+
+
+async def test_a_dead_letter_is_not_put_back_by_a_sweep(names: QueueNames, db: str) -> None:
+    source = Scripted(ConnectionResetError("down"), always=True)
+    async with scripted_site(names, db, source) as here:
+        await enqueue_crawl(here.queue, user_id="me", engine=here.engine)
+        here.start()
+
+        async def is_dead() -> bool:
+            return bool(await here.queue.get_dead_letter_tasks())
+
+        await until(is_dead)
+        assert len(source.asked) == 3, "a first try and two more"
+        assert await here.worker.sweep() == 0
+        await here.queue.dead_letters.purge()
+        await until(lambda: names.left() == set())
+
+
+# -- what ends no sweep ----------------------------------------------------------------------------
+
+
+async def test_an_unexpected_error_ends_no_sweep_and_is_told_once(
+    names: QueueNames, db: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = 0
+    async with scripted_site(names, db, Scripted()) as here:
+        check = here.engine.store.check
+
+        async def fails_thrice() -> None:
+            nonlocal failed
+            if failed < 3:
+                failed += 1
+                raise KeyError("counters")
+            await check()
+
+        monkeypatch.setattr(here.engine.store, "check", fails_thrice)
+        await here.engine.reserve("me", "x")
+        here.start()
+        await until(are_complete(here.engine, ["me"]))
+        await until(lambda: names.left() == set())
+    assert failed == 3
+    assert [r.levelname for r in caplog.records if "KeyError" in r.getMessage()] == ["ERROR"]
+
+
+async def test_a_session_that_cannot_be_read_hides_no_other(
+    names: QueueNames, db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scripted_site(names, db, Scripted()) as here:
+        for user_id in ("bad", "good"):
+            await here.engine.reserve(user_id, "x")
+        async with here.engine.store.engine.begin() as connection:  # type: ignore[attr-defined]
+            await connection.execute(
+                sa.text(
+                    "UPDATE twitor_session SET counters = 'garbage' "
+                    "WHERE crawl_id = (SELECT id FROM twitor_crawl WHERE user_id = 'bad')"
+                )
+            )
+        assert await here.worker.sweep() == 1
+        assert await here.worker.sweep() == 1
+        (task,) = await here.queue.peek()
+        assert task.payload["user_id"] == "good"
+        names.may_be_left |= names.left()
+    assert len([r for r in caplog.records if "cannot be read" in r.getMessage()]) == 1
+
+
+async def test_a_worker_ends_while_valkey_is_away(
+    own_server: Server, db: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("twitor_fsm.queueing.consumer.GIVE_BACK_S", 0.2)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(_item: object, _fence: int) -> None:
+        begun.set()
+        await go_on.wait()
+
+    settings = attrs.evolve(SETTINGS, database_url=db, cancel_grace_s=0.05)
+    async with (
+        QueueManager(own_server.url, settings=settings) as queue,
+        CrawlEngine(db, settings=settings) as engine,
+    ):
+        worker = Worker(engine, queue, Scripted(), handler=handler, sweep_s=60)
+        await enqueue_crawl(queue, user_id="me", engine=engine)
+        running = asyncio.create_task(worker.run())
+        await begun.wait()
+        own_server.stop()
+        worker.stop()
+        async with asyncio.timeout(20):
+            await running
+        assert "was not settled" in caplog.text
+        assert [str(record.value.state) for record in await engine.sessions()] == [
+            "running",
+            "shut_down",
+        ]

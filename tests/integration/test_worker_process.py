@@ -20,7 +20,9 @@ import pytest
 from valkey_server import Server, until
 
 from twitor_fsm.cli.sourcing import tokens_of
+from twitor_fsm.cli.verbs.worker import Plan
 from twitor_fsm.cli.verbs.worker import _settings as settings_of
+from twitor_fsm.cli.verbs.worker import _tell_start as tell_start
 from twitor_fsm.config import Settings
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.queue_manager import QueueManager
@@ -359,3 +361,19 @@ def test_each_users_token_goes_before_the_one_in_the_environment(
     assert isinstance(tokens_of(settings, many=True), TokenFiles)
     assert isinstance(tokens_of(settings), EnvironmentToken)
     assert isinstance(tokens_of(Settings(), many=True), EnvironmentToken)
+
+
+async def test_a_valkey_that_is_away_for_a_moment_ends_no_worker_that_says_what_it_does(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(valkey_url=site.server.url, database_url=site.db)
+    async with site.queue() as queue:
+        site.server.stop()  # while the worker waited for its schema
+        await tell_start(Plan(settings, site.db, None, 10), queue, None)
+        site.server.start()
+        await queue.pause()
+        await tell_start(Plan(settings, site.db, None, 10), queue, None)
+    working, working_again, paused = capsys.readouterr().err.splitlines()
+    assert working == working_again
+    assert working.startswith("working: 10 crawls at once")
+    assert "twitor queue resume" in paused

@@ -14,7 +14,7 @@ from uuid_utils import uuid4
 from ..clock import Clock
 from ..errors import QueueError, TaskLeaseLost
 from ..valkey.task_queue import Claim, Claimed, Completed, Lease, TaskQueue
-from .persistence import Persistence
+from .persistence import Persistence, Until
 from .records import DeadReason, QueueTask
 
 __all__ = ["Claimer"]
@@ -48,7 +48,7 @@ class Claimer:
         """Whether acknowledgements wait to be sent."""
         return bool(self._done)
 
-    async def claim(self, wanted: int, *, may_take_suspect: bool, until: float) -> Claimed:
+    async def claim(self, wanted: int, *, may_take_suspect: bool, until: Until) -> Claimed:
         """Acknowledge what is done and take tasks.
 
         Args:

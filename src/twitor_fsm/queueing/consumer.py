@@ -1,7 +1,8 @@
 """Runs a handler for each task, many at once: claims and acknowledgements go together, as many as have gathered.
 
 A handler that returns has done its task; one that raises has failed it; one that is cancelled with the consumer gives it
-back. A lost lease cancels the handler. Nothing that Valkey does ends a consumer, except refusing its user.
+back. A lost lease cancels the handler. Nothing that Valkey does ends a consumer, except refusing its user, or keeps one from
+its end.
 Must not know: what a handler does.
 """
 
@@ -9,14 +10,15 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..clock import Clock
-from ..errors import QueueError
+from ..errors import QueueError, QueueUnavailable
 from ..valkey.task_queue import Claimed, Lease
 from .bell import Bell
 from .claiming import Claimer
 from .holding import Holding
+from .persistence import Until
 from .records import QueueTask
 
 __all__ = ["LEASE_LOST", "LOOK_S", "Consumer", "Handler", "Postpone", "Reject"]
@@ -33,10 +35,29 @@ GRACE_S: Final = 10.0
 FLUSH_S: Final = 5.0
 """How long a consumer that ends tries to send its last acknowledgements, seconds."""
 
+GIVE_BACK_S: Final = 5.0
+"""How long a call of a consumer that was told to stop tries to reach Valkey, seconds. A worker's end takes three of them
+at most: half the time that one has by default. What was not given back comes again when its lease ends."""
+
 LEASE_LOST: Final = "lease lost"
 """Message of the cancellation of a handler whose task is another's now."""
 
 Handler = Callable[[QueueTask], Awaitable[object]]
+
+
+class Failing(Protocol):
+    """Settles a task whose try has failed."""
+
+    def __call__(
+        self, task: QueueTask, error: BaseException, *, until: Until
+    ) -> Awaitable[object]: ...
+
+
+class Postponing(Protocol):
+    """Puts a task off."""
+
+    def __call__(self, task: QueueTask, delay_s: float, *, until: Until) -> Awaitable[object]: ...
+
 
 _LOG: Final = logging.getLogger("twitor_fsm.queue")
 
@@ -64,9 +85,9 @@ class Consumer:
         claimer: Claimer,
         holding: Holding,
         bell: Bell | None,
-        fail: Callable[[QueueTask, BaseException], Awaitable[object]],
-        reject: Callable[[QueueTask, BaseException], Awaitable[object]],
-        postpone: Callable[[QueueTask, float], Awaitable[object]],
+        fail: Failing,
+        reject: Failing,
+        postpone: Postponing,
         release: Callable[[Lease], Awaitable[object]],
         clock: Clock,
         stop: asyncio.Event | None,
@@ -79,9 +100,9 @@ class Consumer:
             claimer: Takes and acknowledges.
             holding: Renews leases.
             bell: Tells of new tasks; None where no connection can wait for it.
-            fail: Retries or buries a task.
-            reject: Buries a task.
-            postpone: Puts a task off, so many seconds.
+            fail: Retries or buries a task; gives up when told.
+            reject: Buries a task; the same.
+            postpone: Puts a task off, so many seconds; the same.
             release: Gives a task back.
             clock: For limits.
             stop: Ends it gracefully.
@@ -100,6 +121,7 @@ class Consumer:
         self._running: Final[dict[asyncio.Task[None], QueueTask]] = {}
         self._is_news: Final = asyncio.Event()
         self._is_ending = False
+        self._stopped_at: float | None = None
 
     async def run(self) -> None:
         """Consume until cancelled, or until `stop` is set and what runs is done.
@@ -122,14 +144,29 @@ class Consumer:
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._stopped_at = self._clock.monotonic()
         self._is_news.set()
+
+    def _patience(self) -> Callable[[], float]:
+        """When a call that begins now gives up: never before `stop`, soon after it."""
+        began = self._clock.monotonic()
+
+        def until() -> float:
+            if self._stopped_at is None:
+                return math.inf
+            return max(began, self._stopped_at) + GIVE_BACK_S
+
+        return until
 
     async def _turn(self) -> float:
         """One claim; returns how long nothing will happen by itself, seconds."""
         free = 0 if self._is_stopping else self._concurrency - len(self._running)
-        claimed = await self._claimer.claim(
-            free, may_take_suspect=not self._holding.has_suspect, until=math.inf
-        )
+        try:
+            claimed = await self._claimer.claim(
+                free, may_take_suspect=not self._holding.has_suspect, until=self._patience()
+            )
+        except QueueUnavailable:  # after `stop` only; what runs is finished all the same
+            return LOOK_S
         for task in claimed.tasks:
             self._start(task, is_suspect=task.task_id in claimed.suspects)
         return self._quiet_s(claimed, wants_more=len(claimed.tasks) < free)
@@ -181,11 +218,11 @@ class Consumer:
             raise
         except Postpone as wish:
             if self._holding.drop(task) is not None:
-                await self._settle(self._postpone(task, wish.delay_s))
+                await self._settle(self._postpone(task, wish.delay_s, until=self._patience()))
         except Reject as error:
             if self._holding.drop(task) is not None:
                 _LOG.error("task %s (%s) is rejected", task.task_id, task.task_type)
-                await self._settle(self._reject(task, error))
+                await self._settle(self._reject(task, error, until=self._patience()))
         except Exception as error:  # noqa: BLE001  whatever a handler raises
             if self._holding.drop(task) is not None:
                 await self._fail(task, error)
@@ -205,7 +242,7 @@ class Consumer:
 
     async def _fail(self, task: QueueTask, error: BaseException) -> None:
         _LOG.error("task %s (%s) failed: %s", task.task_id, task.task_type, type(error).__name__)
-        await self._settle(self._retry(task, error))
+        await self._settle(self._retry(task, error, until=self._patience()))
 
     async def _settle(self, settling: Awaitable[object]) -> None:
         try:

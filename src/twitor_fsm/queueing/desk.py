@@ -17,7 +17,7 @@ from .bell import Bell
 from .claiming import Claimer
 from .consumer import LOOK_S
 from .holding import RENEW_AT_MOST_S, Holding
-from .persistence import PATIENCE_S, Persistence
+from .persistence import PATIENCE_S, Persistence, Until
 from .records import DeadReason, QueueTask
 from .takers import Takers, current_task, is_received_by
 
@@ -205,10 +205,14 @@ class Desk:
         task: QueueTask,
         error: BaseException | None,
         *,
-        until: float = math.inf,
+        until: Until,
         final: DeadReason | None = None,
     ) -> bool:
-        """A try has failed: retry or bury the task; False if it is dead."""
+        """A try has failed: retry or bury the task; False if it is dead.
+
+        Raises:
+            QueueUnavailable: Time is up; the task comes again when its lease ends.
+        """
         lease = Lease(task.task_id, task.lease_token)
         was_acknowledged = self._restorable.pop(lease, 0) is None
         delay_s = self._backoff_s(task.retry_count)
@@ -226,11 +230,11 @@ class Desk:
             _LOG.warning("%s", TaskLeaseLost(task.task_id))
         return answer is not Retried.DEAD
 
-    async def postpone(self, task: QueueTask, delay_s: float) -> None:
-        """Put a task off, with all its tries."""
+    async def postpone(self, task: QueueTask, delay_s: float, *, until: Until) -> None:
+        """Put a task off, with all its tries. Raises `QueueUnavailable` as `fail`."""
         lease = Lease(task.task_id, task.lease_token)
         is_ours = await self._persistence.persist(
-            lambda _: self._queue.postpone(lease, delay_s=delay_s), until=math.inf
+            lambda _: self._queue.postpone(lease, delay_s=delay_s), until=until
         )
         if not is_ours:
             _LOG.warning("%s", TaskLeaseLost(task.task_id))

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from ..clock import Clock
 from ..errors import QueueUnavailable
 
-__all__ = ["PATIENCE_S", "Persistence"]
+__all__ = ["PATIENCE_S", "Persistence", "Until"]
 
 PATIENCE_S: Final = 2.0
 """How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
@@ -23,6 +23,9 @@ _LOG: Final = logging.getLogger("twitor_fsm.queue")
 
 T = TypeVar("T")
 
+Until = float | Callable[[], float]
+"""When to give up, monotonic seconds."""
+
 
 class Persistence:
     """Repeats what may be repeated."""
@@ -33,12 +36,13 @@ class Persistence:
         self._revive: Final = revive
         self._is_out = False
 
-    async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: float) -> T:
+    async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: Until) -> T:
         """Try until it succeeds.
 
         Args:
             attempt: Makes one try; gets the number of failed ones before it.
-            until: When to give up, on the clock's monotonic scale; one try is made in any case.
+            until: When to give up, on the clock's monotonic scale; one try is made in any case. A function is asked
+                after each try: what it says may change meanwhile.
 
         Raises:
             QueueUnavailable: The last try's, when time is up.
@@ -52,7 +56,7 @@ class Persistence:
                 if self._revive is not None:
                     self._revive()
                 pause = min(FIRST_PAUSE_S * 2.0 ** min(tries, 10), LONGEST_PAUSE_S)
-                if self._clock.monotonic() + pause >= until:
+                if self._clock.monotonic() + pause >= (until() if callable(until) else until):
                     raise
                 await self._clock.sleep(pause)
                 tries += 1

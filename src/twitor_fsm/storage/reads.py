@@ -146,8 +146,10 @@ def sessions(
 
 def unfinished_after(
     connection: sa.Connection, after: int, limit: int, due_by: float | None = None
-) -> tuple[list[SessionRecord], int]:
+) -> tuple[list[SessionRecord], dict[str, Exception], int]:
     """The next portion of the sessions that are not over, and the crawl's row id that it ends with.
+
+    Rows that cannot be read (somebody else wrote them) are apart, by session id, so that they hide no others.
 
     With `due_by`, those are left out that are paused for longer.
 
@@ -158,7 +160,14 @@ def unfinished_after(
     if due_by is not None:
         found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
     rows = connection.execute(found.limit(limit)).mappings().all()
-    return [session_from(dict(row)) for row in rows], rows[-1]["crawl_id"] if rows else after
+    records: list[SessionRecord] = []
+    unreadable: dict[str, Exception] = {}
+    for row in rows:
+        try:
+            records.append(session_from(dict(row)))
+        except Exception as error:  # noqa: BLE001  whatever is in the row
+            unreadable[row["session_id"]] = error
+    return records, unreadable, rows[-1]["crawl_id"] if rows else after
 
 
 def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:

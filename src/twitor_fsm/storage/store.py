@@ -6,6 +6,7 @@ Must not know: SQL, threads, what a session does.
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ __all__ = ["SqlStore", "sqlite_file"]
 
 _PORTION: Final = 500  # bookmarks read at a time: about 1 MB, and 5 ms that a writer waits
 _SESSIONS: Final = 500  # unfinished sessions read at a time
+
+_LOG: Final = logging.getLogger("twitor_fsm.store")
 
 
 class SqlStore:
@@ -86,6 +89,7 @@ class SqlStore:
         is_sqlite = self._url.get_backend_name() == "sqlite"
         self._migrate = not read_only and (is_sqlite if migrate is None else migrate)
         self._read_only = read_only
+        self._unreadable: Final[set[str]] = set()
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -265,11 +269,24 @@ class SqlStore:
         """Every session that is not over, or whose pause ends by then, 500 in memory at a time."""
         after = 0
         while True:
-            portion, after = await self._run.read(reads.unfinished_after, after, _SESSIONS, due_by)
+            portion, unreadable, after = await self._run.read(
+                reads.unfinished_after, after, _SESSIONS, due_by
+            )
+            self._tell_unreadable(unreadable)
             for record in portion:
                 yield record
-            if len(portion) < _SESSIONS:
+            if len(portion) + len(unreadable) < _SESSIONS:
                 return
+
+    def _tell_unreadable(self, sessions: dict[str, Exception]) -> None:
+        """Once for each: they are met again and again."""
+        for session_id in sorted(sessions.keys() - self._unreadable):
+            _LOG.error(
+                "session %s cannot be read (%s); it is left as it is, the others are not. Repair or delete its row",
+                session_id,
+                type(sessions[session_id]).__name__,
+            )
+        self._unreadable.update(sessions)
 
     async def journal(self, session_id: str) -> list[JournalRow]:
         """A session's journal in order. Raises `SessionNotFound`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -236,8 +236,10 @@ async def _run(worker: "Worker", voice: "WorkerVoice", queue: "QueueManager", st
 
 async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") -> None:
     from ...config import without_password
+    from ...errors import QueueError
 
     settings = plan.settings
+    is_paused = False
     is_embedded = settings.valkey_url == "embedded"
     valkey = "the embedded Valkey" if is_embedded else without_password(settings.valkey_url)
     say(
@@ -246,7 +248,9 @@ async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") ->
         f"{f'metrics and probes at {port.url}' if port else 'no port for metrics'}; "
         "stop with SIGTERM or Ctrl-C"
     )
-    if await queue.is_paused():
+    with suppress(QueueError):  # Valkey is away for a moment: the worker itself waits, and tells
+        is_paused = await queue.is_paused()
+    if is_paused:
         say("the queue is paused, so nothing is taken until: twitor queue resume")
 
 
