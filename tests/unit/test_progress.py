@@ -303,6 +303,15 @@ def test_a_run_of_skips_is_too_long_at_its_last_skip(has_handler: bool) -> None:
     assert (three.skip_run, three.fault) == (("a", "b", "c"), Reason.TOO_MANY_SKIPS)
 
 
+def test_skips_of_items_that_are_tried_again_are_no_run() -> None:
+    progress = begin(None, rules=Rules(max_skips_in_a_row=2), ordinal=2, due_skips=3)
+    again = progress.fetched_skipped(("a", "b", "c"), invalid=frozenset(range(3))).looked_up({})
+
+    skipped = again.skipped(0).skipped(1).skipped(2)
+
+    assert (skipped.skip_run, skipped.fault) == ((), None)
+
+
 def test_how_far_the_last_listing_was_recognised_is_kept_within_a_walk() -> None:
     known = {str(n): Known(stored=True, walk=1, position=n) for n in range(3)}
     second = begin(checkpoint(Mark(walk=1)), rules=Rules(), ordinal=2)
@@ -336,6 +345,8 @@ def test_what_is_not_said_is_the_ordinary_case() -> None:
     assert not any([*attrs.astuple(Known()), *attrs.astuple(Mark())])
     assert (Facts(now=1.0).delay_s, Facts(now=1.0).tries_allowed) == (0.0, 5)
     assert checkpoint(Mark()).generation == 0
+    assert not Mark().next_walk(None).refused
+    assert Run() == Run(0, None)
     strategy = RecoveryStrategy(ErrorAction.SKIP, 0.0, "", True, ErrorCategory.VALIDATION)
     assert not strategy.graceful_shutdown
 
