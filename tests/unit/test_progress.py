@@ -307,6 +307,8 @@ def test_skips_of_items_that_are_tried_again_are_no_run() -> None:
     progress = begin(None, rules=Rules(max_skips_in_a_row=2), ordinal=2, due_skips=3)
     again = progress.fetched_skipped(("a", "b", "c"), invalid=frozenset(range(3))).looked_up({})
 
+    assert (again.done, again.saved) == (0, 0)
+
     skipped = again.skipped(0).skipped(1).skipped(2)
 
     assert (skipped.skip_run, skipped.fault) == ((), None)
@@ -322,6 +324,13 @@ def test_how_far_the_last_listing_was_recognised_is_kept_within_a_walk() -> None
     assert page.committed(save).run == Run(3, (1, 2))
     other_walk = attrs.evolve(save, mark=save.mark.next_walk(None))
     assert page.committed(other_walk).run == Run()
+
+
+def test_a_walk_is_over_only_with_the_commit_that_finishes_the_crawl() -> None:
+    page = new().fetched(("a",), next_cursor=None, end=End.VERIFIED).looked_up({})
+
+    assert page.save().mark.under_way
+    assert not page.save(finishing=True).mark.under_way
 
 
 def test_no_place_stands_above_itself() -> None:
