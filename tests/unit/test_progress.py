@@ -326,6 +326,19 @@ def test_how_far_the_last_listing_was_recognised_is_kept_within_a_walk() -> None
     assert page.committed(other_walk).run == Run()
 
 
+def test_a_refused_cursor_leaves_nothing_of_its_page() -> None:
+    mark = Mark(walk=1, under_way=True, cursor="c", position=9)
+    page = begin(checkpoint(mark), rules=Rules(), ordinal=2).fetched(
+        ("a", "b"), next_cursor="d", end=End.MORE
+    )
+
+    again = page.looked_up({}).cursor_refused()
+
+    assert again is not None
+    assert (again.page, again.done, again.saved) == (None, 0, 0)
+    assert (again.mark.walk, again.mark.cursor, again.mark.refused) == (2, None, True)
+
+
 def test_a_walk_is_over_only_with_the_commit_that_finishes_the_crawl() -> None:
     page = new().fetched(("a",), next_cursor=None, end=End.VERIFIED).looked_up({})
 
