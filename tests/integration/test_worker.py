@@ -210,6 +210,7 @@ async def test_a_refused_token_ends_the_task(
 
         await until(is_over)
         await until(lambda: names.left() == set())
+        assert len(await here.engine.sessions()) == 1, "no other one waits to be refused again"
         assert sim.token not in caplog.text
 
 
