@@ -99,7 +99,10 @@ def count_of(value: object) -> int | None:
 
 def whole_number(value: object) -> int | None:
     """A whole number of any kind (an enum's member, numpy's) as a plain one; None for everything else."""
-    return operator.index(value) if isinstance(value, SupportsIndex) else None
+    try:
+        return operator.index(value) if isinstance(value, SupportsIndex) else None
+    except TypeError:  # an array of several has the method too
+        return None
 
 
 def check_options(options: Mapping[str, object]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import operator
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from enum import IntEnum
@@ -38,6 +39,16 @@ async def engine(tmp_path: Path) -> AsyncIterator[CrawlEngine]:
     path = str(tmp_path / "bookmarks.db")
     async with CrawlEngine(path, settings=Settings(), clock=VirtualClock()) as engine:
         yield engine
+
+
+class Whole:
+    """A number as numpy's are: no `int`, but one by `__index__`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return operator.index(self.value)
 
 
 class Odd(ListSource):
@@ -164,6 +175,7 @@ async def test_a_fetch_that_is_no_coroutine_function_is_told_so(
         ("page_sizes", ("90",)),
         ("page_sizes", (0,)),
         ("page_sizes", "90"),
+        ("page_sizes", [Whole([90, 10])]),
         ("page_sizes", b"90"),
         ("page_sizes", range(2, -1, -1)),
         ("service", None),
@@ -189,16 +201,6 @@ async def test_a_source_with_a_wrong_attribute_starts_nothing(
 class Few(IntEnum):
     ONE = 1
     FIVE = 5
-
-
-class Whole:
-    """A number as numpy's are: no `int`, but one by `__index__`."""
-
-    def __init__(self, value: int) -> None:
-        self.value = value
-
-    def __index__(self) -> int:
-        return self.value
 
 
 @pytest.mark.parametrize(
