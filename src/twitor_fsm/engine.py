@@ -474,9 +474,8 @@ class CrawlEngine:
                     return None  # another process was faster
                 if next(tries) >= _RESERVE_TRIES:
                     raise
-                await self.clock.sleep(
-                    _RESERVE_PAUSE_S
-                )  # its row is held: perhaps for something else
+                # Its row is held, perhaps for something that leaves no session.
+                await self.clock.sleep(_RESERVE_PAUSE_S)
             else:
                 return claim.session.session_id
 
@@ -516,6 +515,7 @@ class CrawlEngine:
 
 _RESERVE_TRIES: Final = 50
 _RESERVE_PAUSE_S: Final = 0.2
+"""How often, and how many seconds apart, a reservation looks again at a crawl whose row somebody holds: 10 s in all."""
 
 _CANCEL_ROUNDS: Final = 5
 """How often a session may change hands under a cancel from outside before its next owner is left to hear of it."""

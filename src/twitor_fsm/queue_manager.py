@@ -294,8 +294,9 @@ class QueueManager:
             QueueOutOfMemory: The server is full.
             QueueUnavailable: No answer for 2 s. Whether it was added may be unknown: repeat it with the same task_id.
         """
-        body = body_of(task_type, payload, limit=self._max_payload_bytes)
-        task = self._new(body, task_id, priority=priority, delay=delay, max_retries=max_retries)
+        task = self._new(
+            task_type, payload, task_id, priority=priority, delay=delay, max_retries=max_retries
+        )
         await self._enqueue([task])
         return task.task_id
 
@@ -314,8 +315,9 @@ class QueueManager:
         False: one with this id is not done yet, so nothing changed. (Also when the answer to a first try was lost that
         had added it.)
         """
-        body = body_of(task_type, payload, limit=self._max_payload_bytes)
-        task = self._new(body, task_id, priority=priority, delay=delay, max_retries=max_retries)
+        task = self._new(
+            task_type, payload, task_id, priority=priority, delay=delay, max_retries=max_retries
+        )
         return await self._enqueue([task]) == 1
 
     def check(
@@ -333,8 +335,9 @@ class QueueManager:
         Raises:
             TaskRefused: The task cannot be written as it is.
         """
-        body = body_of(task_type, payload, limit=self._max_payload_bytes)
-        self._new(body, task_id, priority=priority, delay=delay, max_retries=max_retries)
+        self._new(
+            task_type, payload, task_id, priority=priority, delay=delay, max_retries=max_retries
+        )
 
     async def enqueue_many(
         self,
@@ -364,7 +367,8 @@ class QueueManager:
         given = list(tasks)
         new = [
             self._new(
-                body_of(task_type, payload, limit=self._max_payload_bytes),
+                task_type,
+                payload,
                 task_id,
                 priority=priority,
                 delay=each_delay,
@@ -384,7 +388,8 @@ class QueueManager:
 
     def _new(
         self,
-        body: bytes,
+        task_type: str,
+        payload: Mapping[str, Any],
         task_id: str | None,
         *,
         priority: int,
@@ -393,7 +398,7 @@ class QueueManager:
     ) -> NewTask:
         return new_task(
             task_id=task_id if task_id is not None else uuid7().hex,
-            body=body,
+            body=body_of(task_type, payload, limit=self._max_payload_bytes),
             priority=priority,
             max_retries=max_retries if max_retries is not None else self._settings.max_retries,
             delay_s=delay,

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 from raw_http import RawServer, answer, page, post, serving
 from store_factories import postgres_place, postgres_server
+from terminals import read_all
 
 from twitor_fsm.cli.logging_setup import log_records
 from twitor_fsm.config import Settings
@@ -198,20 +199,6 @@ async def test_nothing_that_a_text_says_is_obeyed_by_a_terminal(tmp_path: Path) 
         assert await process.wait() == 1
     assert "forged" in shown
     assert [sign for sign in OBEYED if sign in shown] == []
-
-
-def read_all(descriptor: int) -> str:
-    seen = b""
-    while True:
-        try:
-            piece = os.read(descriptor, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    os.close(descriptor)
-    return seen.decode(errors="replace")
 
 
 def test_a_traceback_quotes_nothing_that_a_terminal_obeys(

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
+from terminals import read_all
 
 from twitor_fsm.simulator import EarlyEnd, Fault, FaultKind, FaultPlan, ItemFault, Simulator
 
@@ -505,7 +506,7 @@ async def test_a_terminal_gets_a_panel_and_colours_only_where_wanted(
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    shown = await asyncio.to_thread(_read_all, ours)
+    shown = await asyncio.to_thread(read_all, ours)
     assert await process.wait() == 0
     assert "bookmarks" in shown
     assert "Ctrl-C" in shown
@@ -513,20 +514,6 @@ async def test_a_terminal_gets_a_panel_and_colours_only_where_wanted(
     has_colours = re.search(r"\x1b\[[0-9;]*3[0-9]", shown) is not None
     assert has_colours is (no_color == "")
     assert shown.count("\x1b[?25h") >= shown.count("\x1b[?25l")  # the cursor is back
-
-
-def _read_all(descriptor: int) -> str:
-    seen = b""
-    while True:
-        try:
-            piece = os.read(descriptor, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    os.close(descriptor)
-    return seen.decode(errors="replace")
 
 
 async def test_an_early_end_is_not_believed(twitor: Twitor) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,6 +16,7 @@ from scripted import ids
 from valkey_server import QueueNames, Server, until
 
 from twitor_fsm.config import Settings
+from twitor_fsm.core.records import Counters
 from twitor_fsm.core.states import State
 from twitor_fsm.core.taxonomy import ErrorCategory
 from twitor_fsm.engine import CrawlEngine
@@ -25,7 +27,7 @@ from twitor_fsm.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
-from twitor_fsm.events import CheckpointSaved, ErrorSeen, Event
+from twitor_fsm.events import CheckpointSaved, ErrorSeen, Event, SessionStarted
 from twitor_fsm.metrics import PrometheusMetrics, process_registry
 from twitor_fsm.queue_manager import QueueHealth, QueueManager
 from twitor_fsm.report import CrawlReport
@@ -179,6 +181,17 @@ async def test_a_session_that_goes_on_here_counts_only_what_is_new(
     assert (report.session_id, report.counters.stored) == (first.session_id, 100)
     assert value(metrics, "items_total", outcome="stored") == 60
     assert value(metrics, "requests_total") == report.counters.requests - first.counters.requests
+
+
+def test_an_older_count_that_comes_late_is_not_counted_again(metrics: PrometheusMetrics) -> None:
+    """As of a run that lost its lease and ends after the one that took it over here."""
+    said: dict[str, Any] = {"session_id": "s", "at": 1.0}
+    metrics(SessionStarted(**said, user_id="me", source="x", state="running", resumed=False))
+    for stored in (10, 4, 12):
+        counters = Counters(seen=stored, stored=stored)
+        metrics(CheckpointSaved(**said, counters=counters, last_tweet_id=None, position=stored))
+
+    assert value(metrics, "items_total", outcome="stored") == 12
 
 
 async def test_a_lost_session_is_a_lease_loss_and_not_an_end(

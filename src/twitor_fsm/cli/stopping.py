@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM: the first asks for a graceful end, the second ends the process at once; so may a time limit.
 
-Handlers are installed before anything heavy is loaded, so that no moment is left in which a signal ends the process
-between two thoughts.
+Handlers are installed before anything heavy is loaded. Before that, while the interpreter itself starts (some tenths of a
+second), a signal ends the process as the system does: nothing has been opened by then.
 Must not know: what is being stopped.
 """
 

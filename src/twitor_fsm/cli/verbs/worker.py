@@ -185,9 +185,8 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
                 await _run(worker, voice, queue, stop)
             if not worker.is_outdated or stop.asked:
                 return worker.drained_by
-            source = source_of(
-                Wanted(api_url=plan.api_url, many=True), settings
-            )  # a worker closes its own
+            # The worker has closed its own.
+            source = source_of(Wanted(api_url=plan.api_url, many=True), settings)
 
 
 @asynccontextmanager
