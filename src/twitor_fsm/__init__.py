@@ -92,7 +92,7 @@ if TYPE_CHECKING:
     from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
     from .sources.files import FileBookmarks
     from .sources.x_api import XBookmarks
-    from .storage.base import Bookmark, Store
+    from .storage.base import Bookmark, Forgotten, Store
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "checkpoint_manager": ("CheckpointManager",),
@@ -180,7 +180,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
     "sources.files": ("FileBookmarks",),
     "sources.x_api": ("XBookmarks",),
-    "storage.base": ("Bookmark", "Store"),
+    "storage.base": ("Bookmark", "Forgotten", "Store"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -217,6 +217,7 @@ __all__ = [
     "FileBookmarks",
     "Guard",
     "IllegalStep",
+    "Forgotten",
     "InvalidItem",
     "InvalidRaw",
     "Invariant",

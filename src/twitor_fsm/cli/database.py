@@ -26,11 +26,13 @@ __all__ = [
     "one_crawl",
     "opened",
     "refuse_memory",
+    "refuse_unknown_user",
     "refused",
     "with_db",
 ]
 
 _MANY: Final = 100_000
+_SHOWN: Final = 20  # users whom a message names
 
 
 def database_of(db: str | None, settings: "Settings") -> str:
@@ -196,6 +198,20 @@ async def one_crawl(engine: "CrawlEngine", user_id: str | None, source: str | No
         crawl
         for crawl in crawls
         if user_id in (None, crawl.user_id) and source in (None, crawl.source)
+async def refuse_unknown_user(engine: "CrawlEngine", user_id: str) -> None:
+    """Refuse a user of whom the database knows nothing: a misspelt one, say. Raises `Failure`."""
+    crawls = await engine.store.crawls()
+    known = sorted({crawl.user_id for crawl in crawls})
+    if user_id in known or await engine.store.count_bookmarks(user_id):
+        return
+    shown = ", ".join(known[:_SHOWN]) + (" and others" if len(known) > _SHOWN else "")
+    raise Failure(
+        f"nothing is known of user {user_id!r:.60} in this database, and nothing was done; "
+        + (f"it knows: {shown}" if known else "it knows nobody"),
+        2,
+    )
+
+
     ]
     if len(fitting) == 1:
         return fitting[0]

@@ -18,6 +18,7 @@ from ..sources.base import Item
 __all__ = [
     "Batch",
     "Bookmark",
+    "Forgotten",
     "KnownItem",
     "NewItem",
     "SkippedItem",
@@ -157,6 +158,22 @@ class SkippedRow:
 
 class Store(Protocol):
     """Durable memory of every crawl: what is stored, what was skipped, how far it has come.
+@attrs.frozen(kw_only=True)
+class Forgotten:
+    """What was deleted of a user: how many crawls, sessions, bookmarks and skipped items; all 0 if none was known."""
+
+    user_id: str
+    crawls: int
+    sessions: int
+    bookmarks: int
+    skipped: int
+
+    @property
+    def was_known(self) -> bool:
+        """Whether there was anything."""
+        return bool(self.crawls or self.sessions or self.bookmarks or self.skipped)
+
+
 
     Once a method that writes has returned, what it wrote survives the death of the process; once it has raised,
     nothing of it was written, except after `StoreUnavailable`, when a connection may have died during the commit:
@@ -328,4 +345,21 @@ class Store(Protocol):
         self, *, user_id: str | None = None, keys: tuple[str, ...] | None = None
     ) -> int:
         """Mark skipped items (all, or these) to be tried again by the next session. Returns how many."""
+        ...
+
+    async def forget(
+        self, user_id: str, *, now: float, is_gone: Callable[[Owner], bool]
+    ) -> Forgotten:
+        """Delete everything about a user, from all sources, in one transaction.
+
+        That is: bookmarks, skipped items, checkpoints, sessions, journals, and until when a service is closed to them.
+
+        Args:
+            user_id: Who.
+            now: Epoch seconds.
+            is_gone: As in `claim`: a session whose owner is gone does not count as running.
+
+        Raises:
+            CrawlOwned: A session of the user runs now; nothing was deleted.
+        """
         ...

@@ -27,7 +27,7 @@ from .rows import (
 )
 from .statements import insert
 
-__all__ = ["claim", "ensure_crawl", "live_session", "wish_cancel"]
+__all__ = ["claim", "ensure_crawl", "hold_crawls", "live_session", "wish_cancel"]
 
 _ROUNDS: Final = 2  # a session that ended or was renewed between two statements is looked at again
 
@@ -125,6 +125,17 @@ def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number_of(crawl))))
     connection.execute(_make_crawl(connection, crawl))
     return int(connection.execute(_find_crawl(crawl)).scalar_one())
+
+def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
+    """The ids of all rows of a user's crawls, ours until the transaction ends; waits, and has claims not wait for us."""
+    c = t.crawl.c
+    mine = sa.select(c.id, c.source).where(c.user_id == user_id).order_by(c.id)
+    if connection.dialect.name == "postgresql":
+        for row in connection.execute(mine).all():  # first what `ensure_crawl` takes first
+            number = _number_of(CrawlKey(user_id, row.source))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+    return [row.id for row in connection.execute(mine.with_for_update())]
+
 
 
 def live_session(connection: sa.Connection, crawl_id: int) -> SessionRecord | None:

@@ -19,9 +19,9 @@ from ..core.progress import Checkpoint
 from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
 from ..core.taxonomy import Reason
-from ..errors import ConfigurationError, StoreUnavailable
-from . import checkpoints, claims, reads, schema, tables, writer
-from .base import Batch, Bookmark, SkippedRow
+from ..errors import ConfigurationError, SessionUnreadable, StoreUnavailable
+from . import checkpoints, claims, forgetting, reads, schema, tables, writer
+from .base import Batch, Bookmark, Forgotten, SkippedRow
 from .engines import create_engine, known_driver, postgres_engine
 from .failures import read_only_file, translate
 from .runner import EngineRunner, Runner, ThreadRunner
@@ -360,6 +360,12 @@ class SqlStore:
     ) -> int:
         """Mark skipped items to be tried again by the next session. Returns how many."""
         return await self._run.write(checkpoints.retry_skipped, user_id, keys)
+    async def forget(
+        self, user_id: str, *, now: float, is_gone: Callable[[Owner], bool]
+    ) -> Forgotten:
+        """Delete every row of a user; SQLite overwrites them in its file. Raises `CrawlOwned` while a session runs."""
+        return await self._run.write(forgetting.forget, user_id, now=now, is_gone=is_gone)
+
 
 
 def _url_of(database: str | Path | sa.URL) -> sa.URL:
