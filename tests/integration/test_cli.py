@@ -105,6 +105,73 @@ def test_help_names_every_verb_with_one_line(run: Run) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
+def test_a_session_that_cannot_be_read_is_named_and_hides_no_other(
+    crawled: Run, file: Path, tmp_path: Path
+) -> None:
+    crawled("crawl", str(file), "--user-id", "43")
+    shown = json.loads(crawled("sessions", "list", "--user-id", "43", "--json").stdout)
+    bad = shown["sessions"][0]["session_id"]
+    with closing(sqlite3.connect(tmp_path / "bookmarks.db")) as db:
+        db.execute("UPDATE twitor_session SET counters = 'garbage' WHERE session_id = ?", [bad])
+        db.commit()
+
+    for verb in (("sessions", "list"), ("status",), ("export",)):
+        assert crawled(*verb).exit_code == 0
+    assert "user 43" in crawled("status").stdout
+    assert "local" in crawled("sessions", "list").stdout
+    refused = crawled("sessions", "show", bad)
+    assert refused.exit_code == 14
+    assert f"session {bad} cannot be read (JSONDecodeError)" in refused.stderr
+    assert f"session {bad} cannot be read" in crawled("doctor", "--offline").stdout
+
+
+@pytest.mark.parametrize(
+    "verb", [("status",), ("crawl", "page.json"), ("export",), ("db", "current"), ("db", "upgrade")]
+)
+def test_a_file_that_is_no_database_is_named(
+    run: Run, file: Path, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("no database, and longer than the head of one: " + "x" * 1000)
+    result = run(*verb, "--db", "notes.txt")
+    assert result.exit_code == 14, result.output
+    assert "notes.txt" in result.stderr.splitlines()[-1]
+    assert other.read_text().startswith("no database")
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere"])
+def test_another_address_that_does_not_serve_the_api_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("X_BEARER_TOKEN", "a-token")
+    monkeypatch.setenv("MAX_RETRIES", "0")
+    with closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}{path}"  # refuses: nobody listens
+        result = run("crawl", "--user-id", "42", "--api-url", address)
+    assert result.exit_code == 12, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("twitor: ")]
+    assert address in line
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "out.jsonl")])
+def test_an_export_of_an_unknown_user_is_a_mistake(
+    crawled: Run, tmp_path: Path, output: tuple[str, ...]
+) -> None:
+    result = crawled("export", "--user-id", "nobody", *output)
+    assert result.exit_code == 2
+    assert "nothing is known of user 'nobody'" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_export_of_a_known_user_without_bookmarks_is_empty(crawled: Run, tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text('{"data": [], "meta": {"result_count": 0}}')
+    assert crawled("crawl", "none.json", "--user-id", "empty").exit_code == 0
+    result = crawled("export", "--user-id", "empty")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
     heavy = ("sqlalchemy", "rich", "starlette", "uvicorn", "structlog", "httpx", "alembic", "redis")
     code = (
         "import sys\n"

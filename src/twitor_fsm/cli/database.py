@@ -4,7 +4,7 @@ Must not know: SQL, terminals.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -180,6 +180,11 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
         return (exact or found)[0]
     if not found or not wanted:
         raise Failure(
+    if not found and wanted:
+        from ..errors import SessionNotFound
+
+        with suppress(SessionNotFound):  # one that cannot be read is there
+            return await engine.store.session(wanted)
             f"no session begins with {session_id!r:.60} in this database; list them with: "
             "twitor sessions list",
             2,

@@ -230,6 +230,7 @@ class Forgotten:
             CrawlOwned: Another live process has it; nothing was written.
         """
         ...
+            SessionUnreadable: Its session is one that cannot be read; nothing was written.
 
     async def commit(self, batch: Batch) -> str | None:
         """Write the batch in one transaction, and raise the session's revision.
@@ -263,13 +264,13 @@ class Forgotten:
         ...
 
     async def session(self, session_id: str) -> SessionRecord:
-        """One session. Raises `SessionNotFound`."""
+        """One session. Raises `SessionNotFound`, or `SessionUnreadable` if somebody else wrote its row."""
         ...
 
     async def sessions(
         self, *, crawl: CrawlKey | None = None, user_id: str | None = None, limit: int = 100
     ) -> list[SessionRecord]:
-        """Sessions, newest first."""
+        """Sessions, newest first. One that cannot be read is logged once and left out: it hides no other."""
         ...
 
     def unfinished(self, *, due_by: float | None = None) -> AsyncIterator[SessionRecord]:

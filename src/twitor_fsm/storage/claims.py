@@ -16,13 +16,12 @@ from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from ..core.states import SessionValue
 from ..errors import CrawlOwned
 from . import tables as t
-from .reads import find_session, select_sessions
+from .reads import find_session, read_session, select_sessions
 from .rows import (
     checkpoint_from,
     counters_text,
     mark_from,
     owner_text,
-    session_from,
     value_columns,
 )
 from .statements import insert
@@ -126,6 +125,7 @@ def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
     connection.execute(_make_crawl(connection, crawl))
     return int(connection.execute(_find_crawl(crawl)).scalar_one())
 
+
 def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
     """The ids of all rows of a user's crawls, ours until the transaction ends; waits, and has claims not wait for us."""
     c = t.crawl.c
@@ -137,15 +137,14 @@ def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
     return [row.id for row in connection.execute(mine.with_for_update())]
 
 
-
 def live_session(connection: sa.Connection, crawl_id: int) -> SessionRecord | None:
-    """The crawl's session that is not final, if there is one."""
+    """The crawl's session that is not final, if there is one. Raises `SessionUnreadable`."""
     c = t.session.c
     row = connection.execute(
         select_sessions().where(c.crawl_id == crawl_id, c.ended_at.is_(None))
     ).mappings()
     found = row.first()
-    return None if found is None else session_from(dict(found))
+    return None if found is None else read_session(found)
 
 
 def wish_cancel(connection: sa.Connection, session_id: str, reason: str) -> SessionRecord:
