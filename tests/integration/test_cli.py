@@ -442,6 +442,22 @@ def test_export_is_valid_for_any_text(crawled: Run, shape: str) -> None:
 
 
 def test_a_csv_export_gives_every_text_back_but_formulas(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_an_export_is_read_back_and_exported_as_it_was(crawled: Run, suffix: str) -> None:
+    crawled("export", "-o", f"out.{suffix}")
+    read = crawled("crawl", f"out.{suffix}", "--db", "other.db")
+    assert read.exit_code == 0, read.output
+    assert f"reading out.{suffix} as an export of twitor" in read.stderr
+
+    def lines(*db: str) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in crawled("export", *db).stdout.splitlines()]
+        return [{k: v for k, v in row.items() if k not in {"source", "stored_at"}} for row in rows]
+
+    assert lines("--db", "other.db") == lines()
+    known = json.loads(crawled("crawl", f"out.{suffix}", "--user-id", "local", "--json").stdout)
+    assert (known["stored"], known["already_known"]) == (0, 30)
+
+
     texts = ["plain", 'a "b", c;\nd\r\n', "ü \u2028 \U0001f600", "'quoted", "1-2", " =1", ODD]
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0"]
     posts = [post(n, each) for n, each in enumerate([*texts, *formulas])]

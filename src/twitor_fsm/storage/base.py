@@ -156,8 +156,6 @@ class SkippedRow:
     due: bool
 
 
-class Store(Protocol):
-    """Durable memory of every crawl: what is stored, what was skipped, how far it has come.
 @attrs.frozen(kw_only=True)
 class Forgotten:
     """What was deleted of a user: how many crawls, sessions, bookmarks and skipped items; all 0 if none was known."""
@@ -174,6 +172,8 @@ class Forgotten:
         return bool(self.crawls or self.sessions or self.bookmarks or self.skipped)
 
 
+class Store(Protocol):
+    """Durable memory of every crawl: what is stored, what was skipped, how far it has come.
 
     Once a method that writes has returned, what it wrote survives the death of the process; once it has raised,
     nothing of it was written, except after `StoreUnavailable`, when a connection may have died during the commit:
@@ -228,9 +228,9 @@ class Forgotten:
 
         Raises:
             CrawlOwned: Another live process has it; nothing was written.
+            SessionUnreadable: Its session is one that cannot be read; nothing was written.
         """
         ...
-            SessionUnreadable: Its session is one that cannot be read; nothing was written.
 
     async def commit(self, batch: Batch) -> str | None:
         """Write the batch in one transaction, and raise the session's revision.

@@ -49,7 +49,7 @@ def command(
     """Write every stored bookmark, in the order in which they were stored.
 
     An object has id, text, author_id, author_username, author_name, created_at, kind, source,
-    stored_at, result, raw (the source's own object). Only the raw object holds everything; CSV
+    stored_at, result, raw (the source's own object). `twitor crawl FILE` reads it back. Only the raw object holds everything; CSV
     leaves it out, and has an address of the post instead. There, a text that a spreadsheet program
     would run as a formula has a ' in front.
 
