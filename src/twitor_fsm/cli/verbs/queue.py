@@ -10,7 +10,7 @@ import click
 
 from ..failures import Failure
 from ..options import common
-from ..queueing import queue_of
+from ..queueing import queue_of, tell_queue
 from ..terminal import emit, is_terminal, json_text, printable, say, table, tell
 from ..words import ago, count, duration
 
@@ -35,6 +35,7 @@ def command() -> None:
 def _with_queue(db: str | None, use: "Callable[[QueueManager], Coroutine[Any, Any, int]]") -> int:
     async def run() -> int:
         async with queue_of(db) as queue:
+            tell_queue(queue, db)
             return await use(queue)
 
     return asyncio.run(run())
@@ -71,6 +72,7 @@ def _tell_health(db: str | None, *, as_json: bool) -> int:
 
         try:
             async with queue:
+                tell_queue(queue, db)
                 found = await queue.health_check()
                 paused: bool | None = await queue.is_paused()
         except QueueError:

@@ -11,7 +11,7 @@ import click
 from ..database import clear_name, database_of, file_of, make_engine, opened, refuse_memory, refused
 from ..failures import ERROR_WORDS, Failure
 from ..options import common
-from ..queueing import queue_of, queue_settings
+from ..queueing import place_of, queue_of, queue_settings
 from ..sourcing import Wanted, source_of
 from ..stopping import Stop, TimeLimit
 from ..terminal import emit, say
@@ -129,7 +129,7 @@ def _drained(reason: "Reason") -> Failure:
 def _settings(
     db: str | None, port: int | None, host: str | None, drain_timeout: float | None
 ) -> "Settings":
-    settings = queue_settings(db, quiet=True)
+    settings = queue_settings(db)
     given: dict[str, Any] = {
         "metrics_port": port,
         "metrics_host": host,
@@ -242,7 +242,7 @@ async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") ->
     is_embedded = settings.valkey_url == "embedded"
     valkey = "the embedded Valkey" if is_embedded else without_password(settings.valkey_url)
     say(
-        f"working: {plan.concurrency} crawls at once, from queue {queue.queue_name} at {valkey} "
+        f"working: {plan.concurrency} crawls at once, from queue {queue.queue_name} at {place_of(settings)} "
         f"into {clear_name(settings.database_url)}; "
         f"{f'metrics and probes at {port.url}' if port else 'no port for metrics'}; "
         "stop with SIGTERM or Ctrl-C"
