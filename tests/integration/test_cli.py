@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import socket
 import sqlite3
 import stat
 import subprocess

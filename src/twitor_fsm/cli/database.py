@@ -120,7 +120,8 @@ async def opened(
             )
         if not look:
             first = SqlStore(database, read_only=True)
-            await first.open()  # refuses what is not ours
+            with refused(db, database):
+                await first.open()  # refuses what is not ours
             await first.close()
     engine = make_engine(database, settings, look=look, observers=observers)
     with refused(db, database):
@@ -148,16 +149,17 @@ def make_engine(
 
 @contextmanager
 def refused(db: str | None, database: str) -> Iterator[None]:
-    """A server that cannot be used is named; so is the command that brings its schema up."""
+    """A database that cannot be used is named; so is the command that brings its schema up."""
     from ..errors import OtherSchemaVersion, StoreError
 
     try:
         yield
     except StoreError as exc:
-        if file_of(database) is not None:
-            raise
         message = str(exc)
-        if isinstance(exc, OtherSchemaVersion):
+        if file_of(database) is not None:
+            if clear_name(database) in message:
+                raise
+        elif isinstance(exc, OtherSchemaVersion):
             message = message.replace("twitor db upgrade", with_db("twitor db upgrade", db))
         raise Failure(f"{clear_name(database)}: {message}", 14) from exc
 
