@@ -185,11 +185,33 @@ def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server
     shown = run("queue", "dead", "list", "--reason", "malformed")
     assert "crawl:x:42" in shown.stdout
     assert "\x1b" not in shown.stdout
-    assert said(run("queue", "dead", "retry", "crawl:x:42", "--json")) == {"retried": 0}
+    unread = run("queue", "dead", "retry", "crawl:x:42", "--json")
+    assert (unread.exit_code, json.loads(unread.stdout)["error"]) == (2, "usage")
     unasked = run("queue", "dead", "purge")
     assert (unasked.exit_code, "Say --yes" in unasked.stderr) == (2, True)
     assert said(run("queue", "dead", "purge", "--yes", "--json")) == {"purged": 1}
     assert run("queue", "dead", "list").stdout == "no dead letters\n"
+
+
+@pytest.mark.parametrize("verb", ["retry", "purge"])
+def test_a_dead_letter_that_is_not_there_is_a_mistake(run: Run, verb: str) -> None:
+    result = run("queue", "dead", verb, "no-such")
+    assert result.exit_code == 2
+    assert "there is no dead letter 'no-such'" in result.stderr
+    assert "nothing was changed" in result.stderr
+    assert (
+        run(
+            "queue",
+            "dead",
+            verb,
+            "--type",
+            "no-such",
+            "--reason",
+            "failed",
+            *(["--yes"] if verb == "purge" else []),
+        ).exit_code
+        == 0
+    )
 
 
 def test_a_dead_letters_payload_is_shown_as_json(run: Run, own_server: Server) -> None:
