@@ -105,7 +105,6 @@ def test_help_names_every_verb_with_one_line(run: Run) -> None:
         assert run(verb, "--help").exit_code == 0
 
 
-def test_help_imports_nothing_heavy() -> None:
 def test_a_session_that_cannot_be_read_is_named_and_hides_no_other(
     crawled: Run, file: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +172,7 @@ def test_an_export_of_a_known_user_without_bookmarks_is_empty(crawled: Run, tmp_
     assert (result.exit_code, result.stdout) == (0, "")
 
 
+def test_help_imports_nothing_heavy() -> None:
     heavy = ("sqlalchemy", "rich", "starlette", "uvicorn", "structlog", "httpx", "alembic", "redis")
     code = (
         "import sys\n"
@@ -442,7 +442,6 @@ def test_export_is_valid_for_any_text(crawled: Run, shape: str) -> None:
         assert risky not in out
 
 
-def test_a_csv_export_gives_every_text_back_but_formulas(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jsonl", "json"])
 def test_an_export_is_read_back_and_exported_as_it_was(crawled: Run, suffix: str) -> None:
     crawled("export", "-o", f"out.{suffix}")
@@ -459,6 +458,7 @@ def test_an_export_is_read_back_and_exported_as_it_was(crawled: Run, suffix: str
     assert (known["stored"], known["already_known"]) == (0, 30)
 
 
+def test_a_csv_export_gives_every_text_back_but_formulas(run: Run, tmp_path: Path) -> None:
     texts = ["plain", 'a "b", c;\nd\r\n', "ü \u2028 \U0001f600", "'quoted", "1-2", " =1", ODD]
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0"]
     posts = [post(n, each) for n, each in enumerate([*texts, *formulas])]
@@ -883,6 +883,48 @@ def test_doctor_knows_the_folder_of_tokens(
     assert token() == "warn"
     (folder / "7").chmod(0o600)
     assert token() == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("7", b"", "7 is empty"),
+        ("7", b"\xef\xbb\xbf \n", "7 is empty"),
+        ("7", b"secret-one\nsecret-two\n", "holds characters that no token has"),
+        ("7", "secret".encode("utf-16"), "7 cannot be read (it is no UTF-8 text"),
+        ("7", b"AAAAAAAAAAAAAAAAAAAAAsecret", "7 looks like an app-only token"),
+        ("7", b"secretsecretsecretsecret1:" + b"secret0123" * 5, "an app's key and secret"),
+        ("ada", b"secret", "ada is no user's id"),
+    ],
+)
+def test_doctor_knows_the_shape_of_a_tokens_file_and_shows_none(
+    crawled: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes,
+    said: str,
+) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    monkeypatch.setenv("TWITOR_TOKEN_DIR", str(folder))
+    for file, text in (("1", b"\xef\xbb\xbfBearer good\n"), (name, content)):
+        (folder / file).write_bytes(text)
+        (folder / file).chmod(0o600)
+
+    result = crawled("doctor", "--offline", "--json")
+
+    (found,) = [c for c in json.loads(result.stdout)["checks"] if c["name"] == "token"]
+    assert (found["verdict"], said in found["detail"]) == ("warn", True), found
+    assert "secret0" not in result.output
+    assert "secret-" not in result.output
+    (folder / name).unlink()
+    (found,) = [
+        c
+        for c in json.loads(crawled("doctor", "--offline", "--json").stdout)["checks"]
+        if c["name"] == "token"
+    ]
+    assert found["verdict"] == "ok", "a byte order mark and the scheme are taken off"
 
 
 def test_the_advice_is_that_of_the_reason() -> None:

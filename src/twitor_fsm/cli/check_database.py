@@ -71,8 +71,8 @@ def _check_sqlite() -> Check:
             "sqlite",
             f"Python is linked with SQLite {version}, which has the WAL-reset bug: two processes "
             "that write and checkpoint at the same instant may damage the file (rare)",
-            "let one process at a time crawl into a file, or use SQLite 3.51.3 or newer (or 3.50.7, "
-            "3.44.6)",
+            "use SQLite 3.51.3 or newer (or 3.50.7, 3.44.6); until then one process at a time on a file: one worker "
+            "crawls for many users at once (--concurrency)",
         )
     return ok("sqlite", f"Python is linked with SQLite {version}")
 
