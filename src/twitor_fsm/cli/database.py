@@ -180,13 +180,13 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
     exact = [record for record in found if record.session_id == wanted]
     if len(exact) == 1 or len(found) == 1:
         return (exact or found)[0]
-    if not found or not wanted:
-        raise Failure(
     if not found and wanted:
         from ..errors import SessionNotFound
 
         with suppress(SessionNotFound):  # one that cannot be read is there
             return await engine.store.session(wanted)
+    if not found or not wanted:
+        raise Failure(
             f"no session begins with {session_id!r:.60} in this database; list them with: "
             "twitor sessions list",
             2,
@@ -198,13 +198,6 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
     )
 
 
-async def one_crawl(engine: "CrawlEngine", user_id: str | None, source: str | None) -> "CrawlKey":
-    """The only crawl that fits; a choice among several is the user's."""
-    crawls = await engine.store.crawls()
-    fitting = [
-        crawl
-        for crawl in crawls
-        if user_id in (None, crawl.user_id) and source in (None, crawl.source)
 async def refuse_unknown_user(engine: "CrawlEngine", user_id: str) -> None:
     """Refuse a user of whom the database knows nothing: a misspelt one, say. Raises `Failure`."""
     crawls = await engine.store.crawls()
@@ -219,6 +212,13 @@ async def refuse_unknown_user(engine: "CrawlEngine", user_id: str) -> None:
     )
 
 
+async def one_crawl(engine: "CrawlEngine", user_id: str | None, source: str | None) -> "CrawlKey":
+    """The only crawl that fits; a choice among several is the user's."""
+    crawls = await engine.store.crawls()
+    fitting = [
+        crawl
+        for crawl in crawls
+        if user_id in (None, crawl.user_id) and source in (None, crawl.source)
     ]
     if len(fitting) == 1:
         return fitting[0]
