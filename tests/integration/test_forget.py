@@ -143,6 +143,28 @@ async def test_a_session_whose_row_is_locked_counts_as_running(
     assert (await store.forget("me", now=4e9, is_gone=lambda _: True)).sessions == 1
 
 
+async def test_a_crawl_that_was_begun_meanwhile_keeps_its_user(postgres: Place[SqlStore]) -> None:
+    store = await postgres.store()
+    await finish(store, await claim(store), new=new("1"), mark=over(1, 1))
+    begun: list[str] = []
+
+    def begin_another(*told: object) -> None:
+        if "DELETE FROM twitor_crawl" in str(told[2]) and not begun:
+            begun.append("another")
+            postgres_server().psql(
+                f"\\c {store.engine.url.database}\n"
+                "INSERT INTO twitor_crawl (user_id, source, generation, has_checkpoint, bookmarks_count, mark, "
+                "last_session_ordinal) VALUES ('me', 'another', 0, false, 0, '{}', 0);"
+            )
+
+    sa.event.listen(store.engine.sync_engine, "after_cursor_execute", begin_another)
+    with pytest.raises(CrawlOwned, match="Try again"):
+        await store.forget("me", now=0.0, is_gone=lambda _: True)
+
+    assert await store.count_bookmarks("me") == 1
+    assert (await store.forget("me", now=0.0, is_gone=lambda _: True)).crawls == 2
+
+
 async def test_a_checkpoint_cleared_while_its_crawl_is_forgotten_is_none(
     postgres: Place[SqlStore],
 ) -> None:
