@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         RequestRefused,
         SchemaMismatch,
         SessionNotFound,
+        SessionUnreadable,
         SourceError,
         SourceLoops,
         SourceUnavailable,
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
     from .sources.files import FileBookmarks
     from .sources.x_api import XBookmarks
-    from .storage.base import Bookmark, Store
+    from .storage.base import Bookmark, Forgotten, Store
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "checkpoint_manager": ("CheckpointManager",),
@@ -149,6 +150,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "RequestRefused",
         "SchemaMismatch",
         "SessionNotFound",
+        "SessionUnreadable",
         "SourceError",
         "SourceLoops",
         "SourceUnavailable",
@@ -180,7 +182,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
     "sources.files": ("FileBookmarks",),
     "sources.x_api": ("XBookmarks",),
-    "storage.base": ("Bookmark", "Store"),
+    "storage.base": ("Bookmark", "Forgotten", "Store"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -215,6 +217,7 @@ __all__ = [
     "ErrorHandler",
     "Facts",
     "FileBookmarks",
+    "Forgotten",
     "Guard",
     "IllegalStep",
     "InvalidItem",
@@ -256,6 +259,7 @@ __all__ = [
     "Scope",
     "Secret",
     "SessionNotFound",
+    "SessionUnreadable",
     "SessionValue",
     "Settings",
     "Source",

@@ -143,6 +143,7 @@ _OWN: Final[Mapping[str, Rule]] = {
     "LeaseLost": _own(FATAL, Reason.LEASE_LOST),
     "CrawlOwned": _own(FATAL, Reason.OWNED_ELSEWHERE),
     "SessionNotFound": _own(FATAL, Reason.CONFIGURATION),
+    "SessionUnreadable": _own(FATAL, Reason.CONFIGURATION),
     "SchemaMismatch": _own(FATAL, Reason.CONFIGURATION),
     "QueueError": _own(FATAL, Reason.UNKNOWN),
     "QueueUnavailable": _own(NETWORK, Reason.CONNECTION),

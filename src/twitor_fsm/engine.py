@@ -43,7 +43,7 @@ from .report import SKIPPED_SHOWN, CrawlReport, SkippedBrief
 from .session import CrawlSession, Handler, Limits
 from .sources.base import InvalidRaw, Item, Page, Source
 from .steps import Decide
-from .storage.base import Batch, Bookmark, SkippedRow, Store
+from .storage.base import Batch, Bookmark, Forgotten, SkippedRow, Store
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -505,6 +505,20 @@ class CrawlEngine:
     ) -> int:
         """Have skipped items tried again, first of all, by the next crawl. Returns how many."""
         return await self.store.retry_skipped(user_id=user_id, keys=keys)
+
+    async def forget(self, user_id: str) -> Forgotten:
+        """Delete everything that is stored about a user, from all sources: one who leaves, or a mistyped one.
+
+        In one transaction. Not deleted: what is elsewhere (tokens, backups, dead letters of the queue). A task of the
+        queue that asks for a crawl of theirs comes to nothing, unless it was asked for without an engine.
+
+        Returns:
+            How much it was; see `Forgotten.was_known`.
+
+        Raises:
+            CrawlOwned: A session of the user runs, here or elsewhere; nothing was deleted. Cancel it first.
+        """
+        return await self.store.forget(user_id, now=self.clock.now(), is_gone=is_gone)
 
     def checkpoints(self, user_id: str, source: str = "x") -> "CheckpointManager":
         """The checkpoint of one crawl, to look at, set or clear by hand."""

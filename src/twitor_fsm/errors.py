@@ -22,6 +22,7 @@
     │   ├── LeaseLost             another process took this session over; our result was dropped
     │   ├── CrawlOwned            another process runs this crawl
     │   ├── SessionNotFound       no session with this id
+    │   ├── SessionUnreadable     a session's row holds what no version of ours wrote
     │   └── SchemaMismatch        the database's schema is not this version's; left untouched
     │       └── OtherSchemaVersion  it is an older or a newer one, or not there yet: an upgrade puts it right
     └── QueueError                the task queue
@@ -65,6 +66,7 @@ __all__ = [
     "RequestRefused",
     "SchemaMismatch",
     "SessionNotFound",
+    "SessionUnreadable",
     "SourceError",
     "SourceLoops",
     "SourceUnavailable",
@@ -303,6 +305,21 @@ class SessionNotFound(StoreError):
 
     def __str__(self) -> str:
         return f"no session {self.session_id!r:.60} in this database; list them with: twitor sessions list"
+
+
+@attrs.define(eq=False)
+class SessionUnreadable(StoreError):
+    """A session's row holds what no version of ours wrote; it was left as it is, and so were the others."""
+
+    session_id: str
+    why: str
+    """The class of the error that its content met."""
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.session_id} cannot be read ({self.why}): somebody else has written its row; nothing was "
+            "changed. Repair or delete that row of twitor_session; other crawls go on"
+        )
 
 
 class SchemaMismatch(StoreError):

@@ -72,6 +72,10 @@ class Probes:
         for part in self._parts.values():
             await part.close()
 
+    def waiting(self, why: str) -> None:
+        """The database is not open: `/readyz` says what is waited for, until `opened`."""
+        self._parts["database"].wait(f"{NOT_OPEN}: {why}")
+
     def opened(self, engine: "CrawlEngine", queue: "QueueManager") -> None:
         """Both are open: from now on they are asked."""
 
@@ -119,14 +123,19 @@ class _Part:
     """Something that has to answer; asked once at a time, whoever wants to know."""
 
     ask: Callable[[], Awaitable[str]] | None = None
+    _waits_for: str = NOT_OPEN
     _asking: "asyncio.Task[str] | None" = None
     _said: str = NOT_OPEN
     _said_at: float = float("-inf")
 
+    def wait(self, why: str) -> None:
+        """It cannot be asked."""
+        self.ask, self._waits_for = None, why
+
     async def answer(self) -> str:
         """Whether it answers, or why not."""
         if self.ask is None:
-            return NOT_OPEN
+            return self._waits_for
         now = asyncio.get_running_loop().time()
         if now - self._said_at < FRESH_S:
             return self._said

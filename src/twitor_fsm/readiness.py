@@ -6,6 +6,7 @@ Must not know: what a worker does, how a schema is brought up.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from .clock import Clock
@@ -29,6 +30,7 @@ async def open_when_ready(
     stop: asyncio.Event,
     look_s: float = LOOK_S,
     repeat_s: float = REPEAT_S,
+    on_wait: Callable[[str], object] = lambda _: None,
 ) -> bool:
     """Open the engine, as soon as its database has this version's schema.
 
@@ -40,6 +42,7 @@ async def open_when_ready(
         stop: Ends the waiting.
         look_s: Between two looks, seconds.
         repeat_s: Between two words, seconds.
+        on_wait: Told at each look what is waited for.
 
     Returns:
         Whether it is open; False if `stop` came first.
@@ -55,6 +58,7 @@ async def open_when_ready(
         except (OtherSchemaVersion, StoreUnavailable) as error:
             if isinstance(error, StoreUnavailable) and not (told and error.retryable):
                 raise
+            on_wait(str(error))
             now = engine.clock.monotonic()
             if str(error) != told or now - told_at >= repeat_s:
                 _LOG.warning("waiting for the database, nothing is taken: %s", error)

@@ -6,6 +6,7 @@ Must not know: scripts, keys, how a session runs.
 """
 
 import asyncio
+import enum
 import hashlib
 import logging
 import re
@@ -72,6 +73,39 @@ class CrawlFailed(TwitorError):
     """A session ended in a way that another one, later, may not."""
 
 
+class UnknownTaskType(Reject):
+    """No worker of this kind handles tasks of this type."""
+
+
+class UnusablePayload(Reject):
+    """A task asks for a crawl that this worker cannot run."""
+
+
+class CrawlEndedFatally(Reject):
+    """A session ended in a way that the next one would, too."""
+
+
+class _Settling(enum.Enum):
+    """What the end of a session makes of its crawl's task."""
+
+    LEFT = enum.auto()
+    """Nothing: the session is another process's now."""
+    DONE = enum.auto()
+    """Done: no other session would come further, or somebody wanted this end."""
+    PAUSED = enum.auto()
+    """It comes again when the pause is over, with the same session."""
+    DRAINS = enum.auto()
+    """It goes back, and this worker drains: what it lacks its other sessions would lack next."""
+    BILLED = enum.auto()
+    """It goes back, and the queue is paused."""
+    FAILED = enum.auto()
+    """A try has failed: it comes again with a backoff, if one is left."""
+    FATAL = enum.auto()
+    """A dead letter."""
+    STOPPED = enum.auto()
+    """It goes back: it was stopped midway, because this worker ends."""
+
+
 @attrs.frozen
 class AskedCrawl:
     """A crawl that was asked for: its task's id, and whether the task is new (False: it was in the queue already)."""
@@ -127,7 +161,9 @@ async def ask_for_crawl(
         TaskRefused: JSON cannot hold the user's id (a lone surrogate), or a number is out of its range; neither the
             database nor the queue was changed.
     """
-    payload = _payload(CrawlKey(user_id, source), resume_only=resume_only)
+    payload = _payload(
+        CrawlKey(user_id, source), resume_only=resume_only, is_reserved=engine is not None
+    )
     task_id = _task_id(CrawlKey(user_id, source))
     if engine is not None:
         queue.check(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
@@ -136,10 +172,19 @@ async def ask_for_crawl(
     return AskedCrawl(task_id, is_new)
 
 
-def _payload(crawl: CrawlKey, *, resume_only: bool) -> dict[str, str | bool]:
-    """Small: a session that pauses is this and nothing else (at most 300 bytes of the server, measured)."""
+def _payload(
+    crawl: CrawlKey, *, resume_only: bool, is_reserved: bool = False
+) -> dict[str, str | bool]:
+    """Small: a session that pauses is this and nothing else (at most 300 bytes of the server, measured).
+
+    With either mark it is void when the database knows no session of the crawl any more.
+    """
     payload: dict[str, str | bool] = {"user_id": crawl.user_id, "source": crawl.source}
-    return payload | {"resume": True} if resume_only else payload
+    if resume_only:
+        payload["resume"] = True
+    elif is_reserved:
+        payload["reserved"] = True
+    return payload
 
 
 def _task_id(crawl: CrawlKey) -> str:
@@ -278,13 +323,19 @@ class Worker:
             case "process_bookmark" if self._process_bookmark is not None:
                 await self._process_bookmark(task)
             case _:
-                raise Reject(f"nothing here handles tasks of type {task.task_type!r}")
+                known = [CRAWL] if self._process_bookmark is None else [CRAWL, PROCESS_BOOKMARK]
+                raise UnknownTaskType(
+                    f"this worker handles tasks of type {' and '.join(known)} alone, not {task.task_type!r}. Give other "
+                    f"tasks a queue of their own ({self._queue.queue_name} is the workers')"
+                )
 
     async def _crawl(self, task: QueueTask) -> None:
         user_id, source = task.payload.get("user_id"), task.payload.get("source")
         if not isinstance(user_id, str) or source != self._source.name:
-            raise Reject("the payload names no user, or another source than this worker's")
-        if task.payload.get("resume") is True and await self._is_over(CrawlKey(user_id, source)):
+            raise UnusablePayload(
+                f"it names no user, or another source than this worker's, which is {self._source.name!r}"
+            )
+        if await self._is_void(task, CrawlKey(user_id, self._source.name)):
             return
         try:
             handle = await self._engine.start(
@@ -317,7 +368,7 @@ class Worker:
 
         Without that only its task would: a sweep sees no session that is over. What is not durable is not over in SQL.
         """
-        if report.lost or not report.durable or not _comes_again(task, report):
+        if not report.durable or not _needs_session(task, report):
             return
         try:
             await self._engine.reserve(report.user_id, report.source)
@@ -328,11 +379,22 @@ class Worker:
                 error if isinstance(error, TwitorError) else type(error).__name__,
             )
 
-    async def _is_over(self, crawl: CrawlKey) -> bool:
-        """Whether the session that a sweep found idle has come, since, to an end that is the crawl's too."""
+    async def _is_void(self, task: QueueTask, crawl: CrawlKey) -> bool:
+        """Whether a task that was put into the queue for a session has none to run any more.
+
+        The user was forgotten; or the session that a sweep found idle has come, since, to an end that is the crawl's too.
+        """
+        is_resumed = task.payload.get("resume") is True
+        if not is_resumed and task.payload.get("reserved") is not True:
+            return False
         records = await self._engine.store.sessions(crawl=crawl, limit=1)
-        if not records:
+        if not records and crawl not in await self._engine.store.crawls():
+            _LOG.info("crawl of user %s: it was forgotten since it was asked for", crawl.user_id)
             return True
+        if not records:
+            return False  # its session cannot be read, which the start tells
+        if not is_resumed:
+            return False
         value = records[0].value
         return records[0].ended_at is not None and _is_done(
             value.state, value.category, value.reason
@@ -340,28 +402,25 @@ class Worker:
 
     async def _settle(self, report: CrawlReport) -> None:
         """How a session ended decides its task: return it is done, else it comes again, or is a dead letter."""
-        reason = report.reason
-        if report.lost:
-            return
-        if _is_done(report.state, report.category, reason):
-            if report.category is ErrorCategory.AUTH:
-                _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
-            return
-        if report.resume_at is not None:
-            raise Postpone(max(0.0, report.resume_at - self._engine.clock.now()))
-        if reason in _DRAINING:
-            self._drain(Reason(reason))
-        if reason == Reason.BILLING:
-            await self._close_gate(report)
-            return
-        match report.category:
-            case ErrorCategory.NETWORK | ErrorCategory.DATABASE:
+        match _settling(report):
+            case _Settling.LEFT:
+                return
+            case _Settling.DONE:
+                if report.category is ErrorCategory.AUTH:
+                    _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
+            case _Settling.PAUSED:
+                raise Postpone(max(0.0, (report.resume_at or 0.0) - self._engine.clock.now()))
+            case _Settling.DRAINS:
+                self._drain(Reason(str(report.reason)))
+            case _Settling.BILLED:
+                await self._close_gate(report)
+            case _Settling.FAILED:
                 raise CrawlFailed(report.message)
-            case ErrorCategory.FATAL:
+            case _Settling.FATAL:
                 _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
-                raise Reject(str(reason))
-            case _:
-                raise Postpone(0.0)  # it was stopped midway: this worker ends
+                raise CrawlEndedFatally(str(report.reason))
+            case _Settling.STOPPED:
+                raise Postpone(0.0)
 
     def _drain(self, reason: Reason) -> NoReturn:
         """What this process lacks, its other sessions lack too: all go back, to where there may be more."""
@@ -448,19 +507,36 @@ def _is_done(state: str, category: ErrorCategory | None, reason: str | None) -> 
     return state == State.COMPLETED or reason in _DONE or category is ErrorCategory.AUTH
 
 
-def _comes_again(task: QueueTask, report: CrawlReport) -> bool:
-    """Whether a crawl whose session ended so needs another session: it is neither done nor a dead letter."""
-    if report.resume_at is not None or _is_done(report.state, report.category, report.reason):
-        return False
-    if report.reason in _DRAINING or report.reason == Reason.BILLING:
-        return True
+def _settling(report: CrawlReport) -> _Settling:
+    """How a session ended decides its task."""
+    if report.lost:
+        return _Settling.LEFT
+    if _is_done(report.state, report.category, report.reason):
+        return _Settling.DONE
+    if report.resume_at is not None:
+        return _Settling.PAUSED
+    if report.reason in _DRAINING:
+        return _Settling.DRAINS
+    if report.reason == Reason.BILLING:
+        return _Settling.BILLED
     match report.category:
         case ErrorCategory.NETWORK | ErrorCategory.DATABASE:
-            return task.retry_count < task.max_retries
+            return _Settling.FAILED
         case ErrorCategory.FATAL:
-            return False
+            return _Settling.FATAL
         case _:
+            return _Settling.STOPPED
+
+
+def _needs_session(task: QueueTask, report: CrawlReport) -> bool:
+    """Whether a crawl whose session ended so goes on with another session."""
+    match _settling(report):
+        case _Settling.DRAINS | _Settling.BILLED | _Settling.STOPPED:
             return True
+        case _Settling.FAILED:
+            return task.retry_count < task.max_retries
+        case _:
+            return False
 
 
 def _is_idle(record: SessionRecord, now: float) -> bool:

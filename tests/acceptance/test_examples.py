@@ -61,6 +61,9 @@ def test_the_readmes_first_example_prints_what_it_shows() -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == shown
+    skipped, pause = done.stderr.splitlines()  # the two lines that the page speaks of
+    assert skipped.startswith("item skipped: ")
+    assert pause.startswith("rate limit: pausing ")
 
 
 def test_the_quickstart_is_the_readmes_example() -> None:
@@ -94,6 +97,9 @@ async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) 
             results = [bookmark.result async for bookmark in engine.bookmarks("42")]
             assert len(results) == 120
             assert {'{"label":"long"}', '{"label":"short"}'} >= set(results)
+            await names["leave"](engine, "42")
+            assert await engine.store.crawls() == []
+            assert await engine.store.count_bookmarks() == 0
         await source.aclose()
 
 

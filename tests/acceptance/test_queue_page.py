@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from prometheus_client import CollectorRegistry
 from valkey_server import QueueNames, until
 
 from twitor_fsm import CrawlEngine, Settings, XBookmarks
@@ -14,16 +15,19 @@ from twitor_fsm.simulator import Simulator
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "queue.md").read_text("utf-8")
 BLOCKS: Final = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-MANAGER: Final = 'QueueManager("redis://localhost:6379/0", "twitor:tasks"'
+MANAGER: Final = re.compile(r'QueueManager\("redis://localhost:6379/0", "(?:myapp|twitor):tasks"')
 
 
 @pytest.fixture
 def page(names: QueueNames) -> dict[str, Any]:
     """All names of the page's blocks, on this test's queue."""
     code = "\n".join(BLOCKS)
-    assert code.count(MANAGER) == 2
-    here = code.replace(MANAGER, f'QueueManager("{names.url}", "{names.name}"')
-    found: dict[str, Any] = {}
+    here, count = MANAGER.subn(f'QueueManager("{names.url}", "{names.name}"', code)
+    assert count == 3
+    assert here.count("PrometheusMetrics()") == here.count("probes.start(") == 1
+    here = here.replace("PrometheusMetrics()", "PrometheusMetrics(REGISTRY)")
+    here = here.replace('await probes.start("127.0.0.1", 9464)', "await listen(probes)")
+    found: dict[str, Any] = {"REGISTRY": CollectorRegistry()}
     exec(compile(here, "docs/queue.md", "exec"), found)
     return found
 
@@ -105,5 +109,28 @@ async def test_the_workers_block_crawls(
         await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_the_probes_block_serves_a_worker(
+    page: dict[str, Any], names: QueueNames, tmp_path: Path
+) -> None:
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def listen(probes: Any) -> None:
+        port.set_result(await probes.start("127.0.0.1", 0))
+
+    page["listen"] = listen
+    settings = Settings(database_url=str(tmp_path / "b.db"), token_dir=tmp_path)
+    running = asyncio.create_task(page["crawl_with_probes"](settings))
+    reader, writer = await asyncio.open_connection("127.0.0.1", await port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert b'"database":"ok"' in answer
+    writer.close()
+    await writer.wait_closed()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await until(lambda: names.left() == set())
+
+
 def test_every_block_is_used() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6

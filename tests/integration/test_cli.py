@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -102,6 +103,73 @@ def test_help_names_every_verb_with_one_line(run: Run) -> None:
     for verb in verbs:
         assert f"\n  {verb} " in shown
         assert run(verb, "--help").exit_code == 0
+
+
+def test_a_session_that_cannot_be_read_is_named_and_hides_no_other(
+    crawled: Run, file: Path, tmp_path: Path
+) -> None:
+    crawled("crawl", str(file), "--user-id", "43")
+    shown = json.loads(crawled("sessions", "list", "--user-id", "43", "--json").stdout)
+    bad = shown["sessions"][0]["session_id"]
+    with closing(sqlite3.connect(tmp_path / "bookmarks.db")) as db:
+        db.execute("UPDATE twitor_session SET counters = 'garbage' WHERE session_id = ?", [bad])
+        db.commit()
+
+    for verb in (("sessions", "list"), ("status",), ("export",)):
+        assert crawled(*verb).exit_code == 0
+    assert "user 43" in crawled("status").stdout
+    assert "local" in crawled("sessions", "list").stdout
+    refused = crawled("sessions", "show", bad)
+    assert refused.exit_code == 14
+    assert f"session {bad} cannot be read (JSONDecodeError)" in refused.stderr
+    assert f"session {bad} cannot be read" in crawled("doctor", "--offline").stdout
+
+
+@pytest.mark.parametrize(
+    "verb", [("status",), ("crawl", "page.json"), ("export",), ("db", "current"), ("db", "upgrade")]
+)
+def test_a_file_that_is_no_database_is_named(
+    run: Run, file: Path, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("no database, and longer than the head of one: " + "x" * 1000)
+    result = run(*verb, "--db", "notes.txt")
+    assert result.exit_code == 14, result.output
+    assert "notes.txt" in result.stderr.splitlines()[-1]
+    assert other.read_text().startswith("no database")
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere"])
+def test_another_address_that_does_not_serve_the_api_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("X_BEARER_TOKEN", "a-token")
+    monkeypatch.setenv("MAX_RETRIES", "0")
+    with closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}{path}"  # refuses: nobody listens
+        result = run("crawl", "--user-id", "42", "--api-url", address)
+    assert result.exit_code == 12, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("twitor: ")]
+    assert address in line
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "out.jsonl")])
+def test_an_export_of_an_unknown_user_is_a_mistake(
+    crawled: Run, tmp_path: Path, output: tuple[str, ...]
+) -> None:
+    result = crawled("export", "--user-id", "nobody", *output)
+    assert result.exit_code == 2
+    assert "nothing is known of user 'nobody'" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_export_of_a_known_user_without_bookmarks_is_empty(crawled: Run, tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text('{"data": [], "meta": {"result_count": 0}}')
+    assert crawled("crawl", "none.json", "--user-id", "empty").exit_code == 0
+    result = crawled("export", "--user-id", "empty")
+    assert (result.exit_code, result.stdout) == (0, "")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -374,6 +442,22 @@ def test_export_is_valid_for_any_text(crawled: Run, shape: str) -> None:
         assert risky not in out
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_an_export_is_read_back_and_exported_as_it_was(crawled: Run, suffix: str) -> None:
+    crawled("export", "-o", f"out.{suffix}")
+    read = crawled("crawl", f"out.{suffix}", "--db", "other.db")
+    assert read.exit_code == 0, read.output
+    assert f"reading out.{suffix} as an export of twitor" in read.stderr
+
+    def lines(*db: str) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in crawled("export", *db).stdout.splitlines()]
+        return [{k: v for k, v in row.items() if k not in {"source", "stored_at"}} for row in rows]
+
+    assert lines("--db", "other.db") == lines()
+    known = json.loads(crawled("crawl", f"out.{suffix}", "--user-id", "local", "--json").stdout)
+    assert (known["stored"], known["already_known"]) == (0, 30)
+
+
 def test_a_csv_export_gives_every_text_back_but_formulas(run: Run, tmp_path: Path) -> None:
     texts = ["plain", 'a "b", c;\nd\r\n', "ü \u2028 \U0001f600", "'quoted", "1-2", " =1", ODD]
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0"]
@@ -400,8 +484,9 @@ def test_a_csv_export_gives_every_text_back_but_formulas(run: Run, tmp_path: Pat
     assert (tmp_path / "out.csv").read_bytes() == result.stdout_bytes
 
 
-def test_an_empty_csv_export_has_its_head(crawled: Run) -> None:
-    out = crawled("export", "--format", "csv", "--user-id", "nobody").stdout
+def test_an_empty_csv_export_has_its_head(run: Run) -> None:
+    run("db", "upgrade")
+    out = run("export", "--format", "csv").stdout
     assert out.startswith("id,url,text,")
     assert len(out.splitlines()) == 1
 
@@ -427,8 +512,9 @@ def test_an_export_is_written_as_its_file_is_called(crawled: Run, name: str, sha
     assert named["format"] == "jsonl"
 
 
-def test_an_empty_export_is_valid(crawled: Run) -> None:
-    assert json.loads(crawled("export", "--format", "json", "--user-id", "nobody").stdout) == []
+def test_an_empty_export_is_valid(run: Run) -> None:
+    run("db", "upgrade")
+    assert json.loads(run("export", "--format", "json").stdout) == []
 
 
 def test_nothing_a_terminal_obeys_reaches_people(run: Run, tmp_path: Path) -> None:
@@ -496,7 +582,7 @@ def test_doctor_changes_nothing(crawled: Run, tmp_path: Path) -> None:
 
 def test_db_upgrade_makes_the_tables(run: Run) -> None:
     told = json.loads(run("db", "upgrade", "--db", "new.db", "--json").stdout)
-    assert set(told) == {"database", "revision"}
+    assert told == {"database": "new.db", "revision": "0001", "before": None, "changed": True}
     assert json.loads(run("status", "--db", "new.db", "--json").stdout)["crawls"] == []
 
 
@@ -797,6 +883,48 @@ def test_doctor_knows_the_folder_of_tokens(
     assert token() == "warn"
     (folder / "7").chmod(0o600)
     assert token() == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("7", b"", "7 is empty"),
+        ("7", b"\xef\xbb\xbf \n", "7 is empty"),
+        ("7", b"secret-one\nsecret-two\n", "holds characters that no token has"),
+        ("7", "secret".encode("utf-16"), "7 cannot be read (it is no UTF-8 text"),
+        ("7", b"AAAAAAAAAAAAAAAAAAAAAsecret", "7 looks like an app-only token"),
+        ("7", b"secretsecretsecretsecret1:" + b"secret0123" * 5, "an app's key and secret"),
+        ("ada", b"secret", "ada is no user's id"),
+    ],
+)
+def test_doctor_knows_the_shape_of_a_tokens_file_and_shows_none(
+    crawled: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes,
+    said: str,
+) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    monkeypatch.setenv("TWITOR_TOKEN_DIR", str(folder))
+    for file, text in (("1", b"\xef\xbb\xbfBearer good\n"), (name, content)):
+        (folder / file).write_bytes(text)
+        (folder / file).chmod(0o600)
+
+    result = crawled("doctor", "--offline", "--json")
+
+    (found,) = [c for c in json.loads(result.stdout)["checks"] if c["name"] == "token"]
+    assert (found["verdict"], said in found["detail"]) == ("warn", True), found
+    assert "secret0" not in result.output
+    assert "secret-" not in result.output
+    (folder / name).unlink()
+    (found,) = [
+        c
+        for c in json.loads(crawled("doctor", "--offline", "--json").stdout)["checks"]
+        if c["name"] == "token"
+    ]
+    assert found["verdict"] == "ok", "a byte order mark and the scheme are taken off"
 
 
 def test_the_advice_is_that_of_the_reason() -> None:

@@ -295,6 +295,17 @@ def test_a_missing_extra_is_one_line_with_the_command_to_run(
 def test_a_file_is_upgraded_and_looked_at_too(run: Twitor, tmp_path: Path) -> None:
     assert run("db", "current", db="new.db").exit_code == 2
     assert list(tmp_path.iterdir()) == []
-    assert run("db", "upgrade", db="new.db").exit_code == 0
+    made, again = (run("db", "upgrade", db="new.db") for _ in range(2))
+    assert (made.exit_code, again.exit_code) == (0, 0)
+    assert made.stdout == "new.db has its tables now (revision 0001)\n"
+    assert again.stdout.startswith(
+        "new.db had this version's schema already (revision 0001); nothing"
+    )
+    assert json.loads(run("db", "upgrade", "--json", db="new.db").stdout) == {
+        "database": "new.db",
+        "revision": "0001",
+        "before": "0001",
+        "changed": False,
+    }
     found = run("db", "current", "--json", db="new.db")
     assert (found.exit_code, json.loads(found.stdout)["is_current"]) == (0, True)

@@ -66,7 +66,9 @@ def test_crawls_are_asked_for_once(run: Run) -> None:
     told = run("enqueue", "crawl", "--user", "42", "--user", "44").stdout
     assert told == "1 crawl asked for, 1 already in the queue\n"
     assert said(run("queue", "stats", "--json"))["queue_size"] == 3
-    assert "asked for; nobody has begun it" in run("status").stdout
+    status = run("status").stdout
+    assert "asked for; nobody has begun it" in status
+    assert "wait for a worker (twitor queue health looks at the queue)" in status
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,45 @@ def test_nothing_is_asked_for_by_mistake(run: Run, args: tuple[str, ...], said: 
     result = run("enqueue", "crawl", *args)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("args", [("--all-users",), ("--user", "nobody")])
+def test_a_wish_that_is_refused_leaves_nothing_behind(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VALKEY_URL", "embedded")
+    assert run("enqueue", "crawl", *args).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_gets_no_queue(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VALKEY_URL", "embedded")
+    other = tmp_path / "notes.txt"
+    other.write_text("no database, and longer than the head of one: " + "x" * 1000)
+    result = run("enqueue", "crawl", "--user", "42", "--db", str(other))
+    assert result.exit_code == 14
+    assert str(other) in result.stderr
+    assert list(tmp_path.iterdir()) == [other]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [("queue", "health"), ("queue", "stats", "--json"), ("enqueue", "crawl", "--user", "42")],
+)
+def test_which_queue_is_used_is_said_once_and_without_its_password(
+    run: Run, own_server: Server, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    with own_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "rich", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+    monkeypatch.setenv("VALKEY_URL", f"unix://rich:{PASSWORD}@{own_server.socket}")
+    result = run(*verb)
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("queue twitor:tasks at unix://")
+    assert line.endswith(str(own_server.socket))
+    assert PASSWORD not in result.output
 
 
 def test_all_users_are_those_with_a_token(
@@ -144,11 +185,33 @@ def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server
     shown = run("queue", "dead", "list", "--reason", "malformed")
     assert "crawl:x:42" in shown.stdout
     assert "\x1b" not in shown.stdout
-    assert said(run("queue", "dead", "retry", "crawl:x:42", "--json")) == {"retried": 0}
+    unread = run("queue", "dead", "retry", "crawl:x:42", "--json")
+    assert (unread.exit_code, json.loads(unread.stdout)["error"]) == (2, "usage")
     unasked = run("queue", "dead", "purge")
     assert (unasked.exit_code, "Say --yes" in unasked.stderr) == (2, True)
     assert said(run("queue", "dead", "purge", "--yes", "--json")) == {"purged": 1}
     assert run("queue", "dead", "list").stdout == "no dead letters\n"
+
+
+@pytest.mark.parametrize("verb", ["retry", "purge"])
+def test_a_dead_letter_that_is_not_there_is_a_mistake(run: Run, verb: str) -> None:
+    result = run("queue", "dead", verb, "no-such")
+    assert result.exit_code == 2
+    assert "there is no dead letter 'no-such'" in result.stderr
+    assert "nothing was changed" in result.stderr
+    assert (
+        run(
+            "queue",
+            "dead",
+            verb,
+            "--type",
+            "no-such",
+            "--reason",
+            "failed",
+            *(["--yes"] if verb == "purge" else []),
+        ).exit_code
+        == 0
+    )
 
 
 def test_a_dead_letters_payload_is_shown_as_json(run: Run, own_server: Server) -> None:
@@ -220,6 +283,8 @@ def test_without_a_url_the_embedded_server_is_used_and_that_is_said(
     monkeypatch.delenv("VALKEY_URL")
     result = run("enqueue", "crawl", "--user", "42")
     assert result.exit_code == 0, result.output
-    assert result.stderr == "VALKEY_URL is not set: using the embedded Valkey beside bookmarks.db\n"
+    assert result.stderr == (
+        "queue twitor:tasks at the embedded Valkey beside bookmarks.db (VALKEY_URL is not set)\n"
+    )
     assert json.loads(run("queue", "stats", "--json").stdout)["queue_size"] == 1, "kept in its file"
     assert (tmp_path / "bookmarks.db-valkey").is_dir()

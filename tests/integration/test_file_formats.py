@@ -14,6 +14,7 @@ from twitor_fsm.errors import UnreadableFile
 from twitor_fsm.sources import archive_zip, file_elements
 from twitor_fsm.sources.base import InvalidRaw, Item, ItemKind
 from twitor_fsm.sources.files import FileBookmarks
+from twitor_fsm.sources.x_decode import decode_element
 from twitor_fsm.sources.x_items import MAX_ITEM_BYTES
 from twitor_fsm.testing.hostile import READERS
 
@@ -77,6 +78,11 @@ WAYS: dict[str, tuple[bytes, bool]] = {
     "exporter CSV": (tools.exporter_csv([tools.exporter_record(n) for n in NUMBERS]), False),
     "exporter CSV, all metadata": (
         tools.exporter_csv([tools.exporter_record(n, metadata=True) for n in NUMBERS]),
+        False,
+    ),
+    "our own, one a line": ("\n".join(map(tools.exported, NUMBERS)).encode(), False),
+    "our own, an array": (
+        ("[\n" + ",\n".join(map(tools.exported, NUMBERS)) + "\n]\n").encode(),
         False,
     ),
     "Twillot": (tools.json_array([tools.twillot_record(n) for n in NUMBERS]), False),
@@ -182,6 +188,80 @@ async def test_a_cut_file_gives_what_stands_before_the_cut(tmp_path: Path, way: 
     assert got == KEYS[: len(got)]
     assert len(got) < len(KEYS)
     assert got or way == "one answer"
+
+
+# -- our own export ---------------------------------------------------------------------------------
+
+
+def changed(line: str, **members: Any) -> bytes:
+    return json.dumps({**json.loads(line), **members}).encode() + b"\n"
+
+
+async def test_an_export_is_as_rich_as_what_its_source_gave(tmp_path: Path) -> None:
+    (item,) = await good(write(tmp_path, tools.exported(1).encode()))
+    assert item == decode_element(json.dumps(json.loads(tools.exported(1))["raw"]))
+    assert item.richness == 402, "a text, an author's id, handle and name, a date; one user more"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["<post/>", {"of": "an app's own source"}, json.loads(tools.exported(2))["raw"], None],
+    ids=["no JSON", "another's", "of another post", "nothing"],
+)
+async def test_a_line_whose_object_says_something_else_is_kept_itself(
+    tmp_path: Path, raw: object
+) -> None:
+    line = changed(tools.exported(1), raw=raw)
+    path = write(tmp_path, line)
+    (item,) = await good(path)
+    assert (item.key, item.raw, item.richness) == (KEYS[1], line.decode().strip(), 401)
+    assert FileBookmarks(path).decode(item.raw) == item
+
+    again = write(tmp_path, changed(tools.exported(1), raw=json.loads(item.raw)))
+    assert (await good(again)) == [item], "exported once more, it does not grow"
+
+
+async def test_lines_in_lines_in_lines_are_read_once(tmp_path: Path) -> None:
+    line = tools.exported(1)
+    for _ in range(7):
+        line = changed(line, raw=json.loads(line)).decode()
+    (item,) = await good(write(tmp_path, line.encode()))
+    assert (item.key, item.richness) == (KEYS[1], 402)
+    deep = write(tmp_path, changed(line, raw=json.loads(line)))
+    (refused,) = await items(deep)
+    assert isinstance(refused, InvalidRaw)
+    assert FileBookmarks(deep).decode(refused.raw) == refused
+
+
+async def test_of_lines_in_a_line_the_last_that_says_the_same_is_kept(tmp_path: Path) -> None:
+    other, wrong = json.loads(tools.exported(2)), json.loads(tools.exported(1))
+    for raw in (other, {**other, "id": 7}):  # of another post, and of none
+        path = write(tmp_path, changed(tools.exported(1), raw={**wrong, "raw": raw}))
+        (item,) = await good(path)
+        assert json.loads(item.raw) == {**wrong, "raw": raw}
+        assert FileBookmarks(path).decode(item.raw) == item
+
+
+async def test_an_export_of_a_tombstone_says_nothing(tmp_path: Path) -> None:
+    line = changed(tools.exported(1), kind="tombstone", text=None)
+    (item,) = await good(write(tmp_path, line))
+    assert (item.kind, item.text, item.richness) == (ItemKind.TOMBSTONE, None, 0)
+
+
+async def test_a_line_of_an_export_that_is_no_bookmark_costs_itself(tmp_path: Path) -> None:
+    line = tools.exported(1)
+    lines = [
+        changed(line, id=12),
+        changed(line, kind="video"),
+        changed(line, text=["no text"]),
+        changed(line, result="x" * 2000),
+        changed(line, raw={"x": "y" * 2000}),
+        changed(tools.exported(2)),
+    ]
+    found = await items(write(tmp_path, b"".join(lines)), max_item_bytes=1500)
+    assert [type(item) for item in found] == [InvalidRaw] * 5 + [Item]
+    assert [item.key for item in found[1:]] == [KEYS[1]] * 4 + [KEYS[2]]
+    assert [FileBookmarks(tmp_path).decode(item.raw) for item in found[:3]] == found[:3]
 
 
 # -- the four shapes of a post ----------------------------------------------------------------------

@@ -96,6 +96,21 @@ async def test_many_scrapes_are_one(port: Port, monkeypatch: pytest.MonkeyPatch)
     assert b"twitor_retries_total 2.0" in (await port.get("/metrics"))[1]
 
 
+async def test_a_worker_that_waits_says_what_for(port: Port, own_server: Server, db: str) -> None:
+    port.probes.waiting("schema revision 1, this version needs 2")
+    waits = {"database": "not open yet: schema revision 1, this version needs 2"}
+    status, said = await port.ready()
+    assert (status, said["database"]) == (503, waits["database"])
+    async with (
+        QueueManager(own_server.url, settings=Settings()) as queue,
+        CrawlEngine(db, settings=Settings()) as engine,
+    ):
+        port.probes.opened(engine, queue)
+        assert (await port.ready())[1]["database"] == "ok"
+        port.probes.waiting("it was upgraded")
+        assert (await port.ready())[1]["database"] == "not open yet: it was upgraded"
+
+
 async def test_a_worker_is_ready_when_both_its_parts_answer(
     port: Port, own_server: Server, db: str
 ) -> None:

@@ -110,8 +110,12 @@ async def test_a_worker_waits_for_its_schema_and_goes_on_by_itself(
     clock = VirtualClock()
     clock.hold()
     engine = CrawlEngine(careful(place), settings=Settings(), clock=clock)
-    opening = asyncio.create_task(open_when_ready(engine, stop=asyncio.Event()))
+    heard: list[str] = []
+    opening = asyncio.create_task(
+        open_when_ready(engine, stop=asyncio.Event(), on_wait=heard.append)
+    )
     await until(lambda: clock.sleepers == 1)
+    assert "no tables of ours" in heard[0]
     for _ in range(3):  # it looks again and again, and says it once
         clock.advance(5.0)
         await until(lambda: clock.sleepers == 1)

@@ -36,6 +36,7 @@ from twitor_fsm.core.taxonomy import Reason
 from twitor_fsm.errors import (
     ConfigurationError,
     SchemaMismatch,
+    SessionUnreadable,
     StoreError,
     StoreUnavailable,
 )
@@ -402,3 +403,32 @@ async def test_a_file_of_another_program_is_not_taken_over(tmp_path: Path) -> No
     await store.close()
     with closing(sqlite3.connect(path)) as app:
         assert app.execute("SELECT x FROM app").fetchall() == [(1,)]
+
+
+# -- rows that somebody else wrote -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [("counters", "garbage"), ("category", "NO SUCH"), ("owner", "{}"), ("absorbed", "7")],
+)
+async def test_a_session_that_cannot_be_read_hides_no_other(
+    place: Place[SqlStore], caplog: pytest.LogCaptureFixture, column: str, text: str
+) -> None:
+    store = await place.store()
+    await claim(store, "bad")
+    await finish(store, await claim(store, "good", crawl=CrawlKey("anna", "x")), new=new("1"))
+    async with store.engine.begin() as connection:
+        spoiled = sa.update(t.session).where(t.session.c.session_id == "bad").values({column: text})
+        await connection.execute(spoiled)
+
+    assert [record.session_id for record in await store.sessions()] == ["good"]
+    assert [record.session_id for record in await store.sessions()] == ["good"]
+    assert [r.levelname for r in caplog.records if "session bad cannot be read" in r.message] == [
+        "ERROR"
+    ]
+    for broken in (store.session("bad"), store.wish_cancel("bad", "x"), claim(store, "next")):
+        with pytest.raises(SessionUnreadable, match="session bad cannot be read"):
+            await broken
+    assert (await claim(store, "hers", crawl=CrawlKey("anna", "x"))).session.ordinal == 2
+    assert (await store.forget("me", now=4e9, is_gone=lambda _: False)).sessions == 1

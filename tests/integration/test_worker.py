@@ -264,7 +264,9 @@ async def test_a_worker_that_stops_gives_its_crawls_back(names: QueueNames, db: 
             await until(lambda: names.left() == set())
 
 
-async def test_process_bookmark_runs_the_embedders_function(names: QueueNames, db: str) -> None:
+async def test_process_bookmark_runs_the_embedders_function(
+    names: QueueNames, db: str, caplog: pytest.LogCaptureFixture
+) -> None:
     seen: list[dict[str, Any]] = []
 
     async def process(task: QueueTask) -> None:
@@ -285,9 +287,16 @@ async def test_process_bookmark_runs_the_embedders_function(names: QueueNames, d
         await until(are_dead)
         await until(lambda: len(seen) == 1)
         assert seen == [{"bookmark_id": "123"}]
-        assert {one.reason for one in await here.queue.get_dead_letter_tasks()} == {
-            DeadReason.REJECTED
+        dead = await here.queue.get_dead_letter_tasks()
+        assert {(one.reason, one.last_error) for one in dead} == {
+            (DeadReason.REJECTED, "UnknownTaskType"),
+            (DeadReason.REJECTED, "UnusablePayload"),
         }
+        assert (
+            "handles tasks of type crawl and process_bookmark alone, not 'unheard_of'"
+            in caplog.text
+        )
+        assert "another source than this worker's, which is 'x'" in caplog.text
         await here.queue.dead_letters.purge()
         await until(lambda: names.left() == set())
 
@@ -380,6 +389,20 @@ async def test_a_session_that_ended_for_good_is_not_crawled_again(
         here.start()
         await until(lambda: names.left() == set())
         assert source.asked == ["me"]
+
+
+async def test_a_task_of_a_forgotten_user_brings_nothing_back(names: QueueNames, db: str) -> None:
+    async with Simulator(bookmarks=5, users=2) as sim, site(names, db, sim) as here:
+        gone, stays = sim.user_ids
+        for user_id in sim.user_ids:
+            await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+        assert (await here.engine.forget(gone)).sessions == 1
+
+        here.start()
+
+        await until(lambda: names.left() == set())
+        assert await completed(here.engine) == {stays}
+        assert {crawl.user_id for crawl in await here.engine.store.crawls()} == {stays}
 
 
 @pytest.mark.parametrize("user_id", ["a\nb", "a\x00b", "b" * 200, "a:b", "é"])

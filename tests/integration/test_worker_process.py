@@ -126,6 +126,21 @@ def get(url: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
+@contextlib.asynccontextmanager
+async def api_that_hangs() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The address of something that takes requests and answers none, and whether it was asked."""
+    leaving, asked = asyncio.Event(), asyncio.Event()
+
+    async def hang(_reader: object, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await leaving.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        leaving.set()
+
+
 # -- what it says ---------------------------------------------------------------------------------
 
 
@@ -141,7 +156,7 @@ async def test_it_says_what_it_does(site: Site) -> None:
                 f"metrics and probes at {url}; stop with SIGTERM or Ctrl-C"
             )
             line = await worker.said(f"user {sim.user_id}: ")
-            assert line.endswith(f"  user {sim.user_id}: complete; 30 bookmarks stored")
+            assert line.endswith(f"  user {sim.user_id}: complete; its session stored 30 bookmarks")
             assert await worker.said("waiting: ") == "waiting: nothing to do now"
             status, text = await asyncio.to_thread(get, f"{url}/metrics")
             assert status == 200
@@ -152,12 +167,13 @@ async def test_it_says_what_it_does(site: Site) -> None:
             assert await worker.ended() == 0
         assert worker.lines[-2].startswith("stopping: nothing more is taken")
         assert re.fullmatch(
-            r"stopped after \d+ s: 1 completed; 30 bookmarks stored", worker.lines[-1]
+            r"stopped after \d+ s: 1 crawl, 1 completed; 30 bookmarks stored", worker.lines[-1]
         )
         told = json.loads(worker.out)
         assert told.pop("seconds") > 0
         assert told == {
             "stopped": True,
+            "crawls": {"completed": 1},
             "sessions": {"completed": 1},
             "stored": 30,
             "skipped": 0,
@@ -186,6 +202,51 @@ async def test_a_pause_and_an_error_are_told_as_what_they_are(site: Site, tmp_pa
         assert "1 ended by an error" in worker.lines[-1]
 
 
+async def test_what_a_killed_worker_had_is_waited_for_aloud(site: Site) -> None:
+    async with api_that_hangs() as (address, asked):
+        await site.ask(USER)
+        async with site.worker("--api-url", address) as killed:
+            await asyncio.wait_for(asked.wait(), 20)
+            killed.process.kill()
+            await killed.process.wait()
+        async with site.worker("--api-url", address) as worker:
+            told = await worker.said("waiting: ")
+            assert re.search(
+                r"waiting: 1 task with other workers; what a worker had that died comes back when its lease ends, "
+                r"by \d\d:\d\d:\d\d at the latest",
+                told,
+            )
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+
+
+async def test_an_outage_is_told_with_its_times_and_its_end(site: Site) -> None:
+    async with site.worker() as worker:
+        await worker.said("working: ")
+        site.server.stop()
+        began = await worker.said("no answer from Valkey")
+        site.server.start()
+        ended = await worker.said("Valkey answers again, after ")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    for line in (began, ended):
+        assert re.match(r"\d\d:\d\d:\d\d  ", line)
+
+
+async def test_a_crawl_that_paused_here_counts_once(site: Site) -> None:
+    async with Simulator(bookmarks=100, limit=1, window_s=1.0, token="a-token") as sim:
+        await site.ask(sim.user_id)
+        async with site.worker("--api-url", sim.base_url, "--json") as worker:
+            await worker.said(": complete; ")
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+    assert sum("paused by the rate limit until" in line for line in worker.lines) >= 1
+    assert re.search(r": 1 crawl, 1 completed; 100 bookmarks stored$", worker.lines[-1])
+    told = json.loads(worker.out)
+    assert told["crawls"] == {"completed": 1}
+    assert told["sessions"]["paused_rate_limit"] >= 1
+
+
 async def test_a_port_that_is_taken_ends_it_before_anything_is_made(site: Site) -> None:
     async def nothing(_reader: object, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -203,26 +264,15 @@ async def test_a_port_that_is_taken_ends_it_before_anything_is_made(site: Site) 
 
 
 async def test_a_signal_ends_a_request_at_once_and_gives_the_crawl_back(site: Site) -> None:
-    answers = asyncio.Event()
-    asked = asyncio.Event()
-
-    async def api(_reader: object, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await answers.wait()
-        writer.close()
-
-    async with await asyncio.start_server(api, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with api_that_hangs() as (address, asked):
         await site.ask(USER)
-        options = ("--api-url", f"http://127.0.0.1:{port}", "--metrics-port", "0")
-        async with site.worker(*options) as worker:
+        async with site.worker("--api-url", address, "--metrics-port", "0") as worker:
             url = await worker.url()
             await asyncio.wait_for(asked.wait(), 20)
             assert (await asyncio.to_thread(get, f"{url}/readyz"))[0] == 200
             assert (await site.health())["in_flight"] == 1
             worker.process.send_signal(signal.SIGTERM)
             assert await worker.ended() == 0
-        answers.set()
     assert any(f"user {USER}: stopped: " in line for line in worker.lines), worker.lines
     health = await site.health()
     assert (health["in_flight"], (health["queue_size"] or 0) + (health["delayed"] or 0)) == (0, 1)

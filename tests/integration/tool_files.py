@@ -11,6 +11,11 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+from twitor_fsm.cli.verbs.export import line_of
+from twitor_fsm.sources.base import Item
+from twitor_fsm.sources.x_decode import decode_element
+from twitor_fsm.storage.base import Bookmark
+
 BOM = b"\xef\xbb\xbf"
 WEB_DATE = "Wed May 01 04:34:56 +0000 2024"
 UTC_DATE = "2024-05-01T04:34:56.000Z"
@@ -331,6 +336,29 @@ def json_lines(records: Sequence[Any]) -> bytes:
 
 def json_array(records: Sequence[Any]) -> bytes:
     return json.dumps(list(records), indent=2, ensure_ascii=False).encode()
+
+
+def exported(number: int) -> str:
+    """A line as `twitor export` writes it of a bookmark from X."""
+    post = {"id": post_id(number), "text": words(number), "author_id": "7", "created_at": UTC_DATE}
+    includes = {"users": [{"id": "7", "username": "ada", "name": "Ada L"}]}
+    item = decode_element(json.dumps({"data": post, "includes": includes}))
+    assert isinstance(item, Item)
+    return line_of(
+        Bookmark(
+            id=item.key,
+            text=item.text,
+            author_id=item.author_id,
+            author_username=item.author_username,
+            author_name=item.author_name,
+            created_at=item.created_at,
+            kind=item.kind,
+            source="x",
+            stored_at=1714566896.25,
+            result='{"label": "short"}',
+            raw=item.raw,
+        )
+    )
 
 
 def like(number: int) -> dict[str, Any]:

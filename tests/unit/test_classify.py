@@ -624,6 +624,7 @@ OWN: list[tuple[own.TwitorError, Expected]] = [
     (own.LeaseLost("s"), (FATAL, Reason.LEASE_LOST)),
     (own.CrawlOwned("s", "o", NOW), (FATAL, Reason.OWNED_ELSEWHERE)),
     (own.SessionNotFound("s"), (FATAL, Reason.CONFIGURATION)),
+    (own.SessionUnreadable("s", "ValueError"), (FATAL, Reason.CONFIGURATION)),
     (own.SchemaMismatch("x"), (FATAL, Reason.CONFIGURATION)),
     (own.OtherSchemaVersion("x"), (FATAL, Reason.CONFIGURATION)),
     (own.QueueError("x"), (FATAL, Reason.UNKNOWN)),

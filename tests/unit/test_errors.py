@@ -42,6 +42,7 @@ ONE_OF_EACH: list[TwitorError] = [
     errors.LeaseLost("s1"),
     errors.CrawlOwned("s1", "host", NOW),
     errors.SessionNotFound("s1"),
+    errors.SessionUnreadable("s1", "ValueError"),
     errors.SchemaMismatch("version 9"),
     errors.OtherSchemaVersion("version 9"),
     errors.QueueError("refused"),

@@ -71,8 +71,8 @@ def _check_sqlite() -> Check:
             "sqlite",
             f"Python is linked with SQLite {version}, which has the WAL-reset bug: two processes "
             "that write and checkpoint at the same instant may damage the file (rare)",
-            "let one process at a time crawl into a file, or use SQLite 3.51.3 or newer (or 3.50.7, "
-            "3.44.6)",
+            "use SQLite 3.51.3 or newer (or 3.50.7, 3.44.6); until then one process at a time on a file: one worker "
+            "crawls for many users at once (--concurrency)",
         )
     return ok("sqlite", f"Python is linked with SQLite {version}")
 
@@ -227,9 +227,17 @@ def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
 
 def _check_last_sessions(reader: sqlite3.Connection) -> Iterator[Check]:
     rows = reader.execute(
-        "SELECT counters FROM twitor_session ORDER BY started_at DESC LIMIT ?", [SESSIONS]
+        "SELECT session_id, counters FROM twitor_session ORDER BY started_at DESC LIMIT ?",
+        [SESSIONS],
     )
-    yield from check_sessions([json.loads(counters) for (counters,) in rows])
+    readable = []
+    for session_id, text in rows:
+        try:
+            readable.append(json.loads(text))
+        except ValueError:
+            said = f"session {session_id} cannot be read: somebody else has written its row"
+            yield warn("sessions", said, "repair or delete that row of twitor_session")
+    yield from check_sessions(readable)
 
 
 async def _check_server(database: str) -> list[Check]:

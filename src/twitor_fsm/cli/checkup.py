@@ -4,6 +4,7 @@ Each line of the design document's "Troubleshooting" about database, checkpoints
 remedy. Must not know: terminals.
 """
 
+import re
 import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,11 @@ __all__ = ["Check", "Verdict", "check_token", "fail", "ok", "warn"]
 
 _APP_ONLY: Final = "AAAAAAAAAAAAAAAAAAAA"
 """How app-only bearer tokens of X begin."""
+
+_KEY_PAIR: Final = re.compile(r"[A-Za-z0-9]{20,30}:[A-Za-z0-9]{40,60}")
+"""An app's API key and secret, as `curl -u` takes them: 25 and 50 characters in 2026."""
+
+_ONE_EACH: Final = "put each user's token into a file named by the user's id (digits), mode 0600"
 
 
 class Verdict(StrEnum):
@@ -78,29 +84,52 @@ def read_settings() -> "tuple[Check, Settings | None]":
 
 
 def _check_token_dir(folder: "Path") -> Check:
-    """Whether the folder of tokens is there, holds a file, and shows none to others; none is read."""
+    """Whether the folder of tokens is there, and each file is a user's, could be a token, and shows none to others."""
+    where = f"TWITOR_TOKEN_DIR: {folder}"
     try:
-        modes = {entry.name: entry.stat().st_mode for entry in folder.iterdir() if entry.is_file()}
+        files = sorted(entry for entry in folder.iterdir() if entry.is_file())
+        modes = [file.stat().st_mode for file in files]
     except OSError as exc:
-        return fail(
-            "token",
-            f"TWITOR_TOKEN_DIR: {folder} cannot be read ({exc.strerror})",
-            "create it, with one file for each user, named by the user's id, mode 0600",
-        )
-    if not modes:
-        return warn(
-            "token",
-            f"TWITOR_TOKEN_DIR: {folder} holds no file",
-            "put a user's token there, in a file named by the user's id, mode 0600",
-        )
-    readable = [name for name, mode in modes.items() if mode & (stat.S_IRWXG | stat.S_IRWXO)]
+        return fail("token", f"{where} cannot be read ({exc.strerror})", f"create it; {_ONE_EACH}")
+    if not files:
+        return warn("token", f"{where} holds no file", _ONE_EACH)
+    wrong = [found for file in files if (found := _wrong_in(file)) is not None]
+    if wrong:
+        said, remedy = wrong[0]
+        more = f" (and {len(wrong) - 1} other file(s) are wrong)" if len(wrong) > 1 else ""
+        return warn("token", f"{where}: {said}{more}", remedy)
+    readable = sum(1 for mode in modes if mode & (stat.S_IRWXG | stat.S_IRWXO))
     if readable:
-        return warn(
-            "token",
-            f"TWITOR_TOKEN_DIR: others can read {len(readable)} of {len(modes)} file(s) in {folder}",
-            f"chmod 600 {folder}/*",
-        )
-    return ok("token", f"TWITOR_TOKEN_DIR: {folder} holds {len(modes)} file(s)")
+        said = f"{where}: others can read {readable} of {len(files)} file(s)"
+        return warn("token", said, f"chmod 600 {folder}/*")
+    return ok("token", f"{where} holds {len(files)} file(s), each of a token's shape")
+
+
+def _wrong_in(file: "Path") -> tuple[str, str] | None:
+    """What is wrong with a file of the folder, and what to do; never what it holds."""
+    from ..errors import CredentialsMissing
+    from ..sources.credentials import HOW_TO_GET_A_TOKEN, checked, read_token
+
+    if not file.name.isdecimal():
+        return f"{file.name} is no user's id, so nobody's token is looked for there", _ONE_EACH
+    try:
+        token = checked(read_token(file)[0], file.name).reveal()
+    except CredentialsMissing as exc:
+        return str(exc).partition("; no request")[0], f"nothing but the token into it; {_ONE_EACH}"
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text: UTF-16, say"
+        return f"{file.name} cannot be read ({why})", "write it anew, as UTF-8"
+    kind = _no_users_token(token)
+    return (f"{file.name} looks like {kind}", HOW_TO_GET_A_TOKEN) if kind is not None else None
+
+
+def _no_users_token(token: str) -> str | None:
+    """What else of X's it looks like, with which no bookmarks can be read."""
+    if token.startswith(_APP_ONLY):
+        return "an app-only token, to which X refuses bookmarks (403)"
+    if _KEY_PAIR.fullmatch(token):
+        return "an app's key and secret, which are no token"
+    return None
 
 
 def check_token(settings: "Settings | None" = None) -> Check:
@@ -120,12 +149,9 @@ def check_token(settings: "Settings | None" = None) -> Check:
         token = checked(found, "X_BEARER_TOKEN").reveal()
     except CredentialsMissing as exc:
         return fail("token", str(exc), "copy the token anew, without line breaks or quotes")
-    if token.startswith(_APP_ONLY):
-        return warn(
-            "token",
-            "X_BEARER_TOKEN looks like an app-only token, to which X refuses bookmarks (403)",
-            HOW_TO_GET_A_TOKEN,
-        )
+    kind = _no_users_token(token)
+    if kind is not None:
+        return warn("token", f"X_BEARER_TOKEN looks like {kind}", HOW_TO_GET_A_TOKEN)
     return ok(
         "token", f"X_BEARER_TOKEN is set ({len(token)} characters; whether X takes it is not asked)"
     )

@@ -76,7 +76,7 @@ def deliver(
     if code != 0:
         message = local_times(outcome.report.message, now=now)
         said = message if as_json else without_advice(message)
-        say(f"twitor: {said}", colour="red" if code != 75 else "yellow")
+        say(f"twitor: {said}{outcome.asked_where}", colour="red" if code != 75 else "yellow")
     try:
         if as_json:
             emit(outcome.to_dict())

@@ -4,7 +4,7 @@ Must not know: SQL, terminals.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,11 +26,13 @@ __all__ = [
     "one_crawl",
     "opened",
     "refuse_memory",
+    "refuse_unknown_user",
     "refused",
     "with_db",
 ]
 
 _MANY: Final = 100_000
+_SHOWN: Final = 20  # users whom a message names
 
 
 def database_of(db: str | None, settings: "Settings") -> str:
@@ -118,7 +120,8 @@ async def opened(
             )
         if not look:
             first = SqlStore(database, read_only=True)
-            await first.open()  # refuses what is not ours
+            with refused(db, database):
+                await first.open()  # refuses what is not ours
             await first.close()
     engine = make_engine(database, settings, look=look, observers=observers)
     with refused(db, database):
@@ -146,16 +149,17 @@ def make_engine(
 
 @contextmanager
 def refused(db: str | None, database: str) -> Iterator[None]:
-    """A server that cannot be used is named; so is the command that brings its schema up."""
+    """A database that cannot be used is named; so is the command that brings its schema up."""
     from ..errors import OtherSchemaVersion, StoreError
 
     try:
         yield
     except StoreError as exc:
-        if file_of(database) is not None:
-            raise
         message = str(exc)
-        if isinstance(exc, OtherSchemaVersion):
+        if file_of(database) is not None:
+            if clear_name(database) in message:
+                raise
+        elif isinstance(exc, OtherSchemaVersion):
             message = message.replace("twitor db upgrade", with_db("twitor db upgrade", db))
         raise Failure(f"{clear_name(database)}: {message}", 14) from exc
 
@@ -176,6 +180,11 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
     exact = [record for record in found if record.session_id == wanted]
     if len(exact) == 1 or len(found) == 1:
         return (exact or found)[0]
+    if not found and wanted:
+        from ..errors import SessionNotFound
+
+        with suppress(SessionNotFound):  # one that cannot be read is there
+            return await engine.store.session(wanted)
     if not found or not wanted:
         raise Failure(
             f"no session begins with {session_id!r:.60} in this database; list them with: "
@@ -185,6 +194,20 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
     raise Failure(
         f"{len(found)} sessions begin with {session_id!r}; give more of the id "
         f"(for example {found[0].session_id})",
+        2,
+    )
+
+
+async def refuse_unknown_user(engine: "CrawlEngine", user_id: str) -> None:
+    """Refuse a user of whom the database knows nothing: a misspelt one, say. Raises `Failure`."""
+    crawls = await engine.store.crawls()
+    known = sorted({crawl.user_id for crawl in crawls})
+    if user_id in known or await engine.store.count_bookmarks(user_id):
+        return
+    shown = ", ".join(known[:_SHOWN]) + (" and others" if len(known) > _SHOWN else "")
+    raise Failure(
+        f"nothing is known of user {user_id!r:.60} in this database, and nothing was done; "
+        + (f"it knows: {shown}" if known else "it knows nobody"),
         2,
     )
 

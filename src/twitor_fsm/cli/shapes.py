@@ -120,6 +120,8 @@ def next_step(
         cancel = with_db(f"twitor sessions cancel {record.session_id}", db)
         return f"wait, or end it: {cancel}"
     again = _again(record, db)
+    if record.ended_at is None and record.lease_until <= record.started_at:
+        return f"wait for a worker ({with_db('twitor queue health', db)} looks at the queue), or {again}"
     if cleared:
         paid = ", and X bills it again" if record.crawl.source == "x" else ""
         return f"{again}   (walks the whole listing again{paid}; nothing is stored twice)"

@@ -14,7 +14,7 @@ from .words import clock_time, count, duration, local_times, parts, state_colour
 
 if TYPE_CHECKING:
     from ..clock import Clock
-    from ..queue_manager import QueueManager
+    from ..queue_manager import QueueHealth, QueueManager
 
 __all__ = ["WorkerVoice"]
 
@@ -33,15 +33,17 @@ class WorkerVoice:
         self._began: Final = clock.monotonic()
         self._running: Final[dict[str, SessionStarted]] = {}
         self._ends: Final[Counter[str]] = Counter()
+        self._crawls: Final[dict[tuple[str, str], str]] = {}
+        """How each crawl's last session here ended."""
         self._stored = 0
         self._skipped = 0
-        self._is_idle_told = False
+        self._waits_told = self._waits_seen = ""
 
     def observe(self, event: Event) -> None:
         """Take one event."""
         match event:
             case SessionStarted():
-                self._is_idle_told = False
+                self._waits_told = self._waits_seen = ""
                 self._running[event.session_id] = event
             case SessionEnded():
                 began = self._running.pop(event.session_id, None)
@@ -51,7 +53,9 @@ class WorkerVoice:
                 pass
 
     def _tell_end(self, began: SessionStarted, event: SessionEnded) -> None:
-        self._ends[_LOST if event.lost else event.state] += 1
+        end = _LOST if event.lost else event.state
+        self._ends[end] += 1
+        self._crawls[began.user_id, began.source] = end
         self._stored += max(0, event.counters.stored - began.counters.stored)
         self._skipped += max(0, event.counters.skipped - began.counters.skipped)
         say(
@@ -59,24 +63,40 @@ class WorkerVoice:
             colour=None if event.lost else state_colour(event.state),
         )
 
-    async def watch(self, queue: "QueueManager") -> None:
-        """Say once, each time it comes to that, that there is nothing to do; for ever."""
+    async def watch(self, queue: "QueueManager", *, lease_s: float) -> None:
+        """Say once, each time it comes to that, what is waited for while nothing runs; for ever.
+
+        Args:
+            queue: What is taken from.
+            lease_s: For how long a task that was taken is left to who took it, seconds.
+        """
         while True:
             await self._clock.sleep(LOOK_S)
-            if not self._running and not self._is_idle_told:
-                await self._tell_idle(queue)
+            if not self._running:
+                self._tell_waits(await queue.health_check(), lease_s)
 
-    async def _tell_idle(self, queue: "QueueManager") -> None:
-        health = await queue.health_check()
-        if health["queue_size"] or health["in_flight"] or health["status"] != "healthy":
-            return  # others' work, work that is about to come, or an outage that the log tells
-        self._is_idle_told = True
+    def _tell_waits(self, health: "QueueHealth", lease_s: float) -> None:
+        if health["status"] != "healthy" or (health["queue_size"] or 0) > 0:
+            return  # an outage that the log tells, or work that is about to come
         later = f", {count(health['delayed'], 'task')} for later" if health["delayed"] else ""
-        say(f"waiting: nothing to do now{later}")
+        kind = "others" if health["in_flight"] else "nothing"
+        before, self._waits_seen = self._waits_seen, kind
+        if kind == self._waits_told or (kind == "others" and before != kind):
+            return  # told already; or it may be our own, about to begin or to be settled
+        self._waits_told = kind
+        if kind == "nothing":
+            say(f"waiting: nothing to do now{later}")
+            return
+        now = self._clock.now()
+        say(
+            f"waiting: {count(health['in_flight'] or 0, 'task')} with other workers{later}; what a worker had that died comes "
+            f"back when its lease ends, by {clock_time(now + lease_s, now=now)} at the latest"
+        )
 
     def summary(self) -> dict[str, Any]:
         """What was done, for programs."""
         return {
+            "crawls": dict(sorted(Counter(self._crawls.values()).items())),
             "sessions": dict(sorted(self._ends.items())),
             "stored": self._stored,
             "skipped": self._skipped,
@@ -85,16 +105,19 @@ class WorkerVoice:
 
     def tell_summary(self) -> None:
         """The same, for people."""
-        ends = parts([(number, _word(state)) for state, number in sorted(self._ends.items())])
+        ends = Counter(self._crawls.values())
+        told = parts([(number, _word(state)) for state, number in sorted(ends.items())])
+        what = f"{count(len(self._crawls), 'crawl')}, {told}" if told else "no crawl was run"
         say(
-            f"stopped after {duration(self._clock.monotonic() - self._began)}: {ends or 'no crawl was run'}; "
+            f"stopped after {duration(self._clock.monotonic() - self._began)}: {what}; "
             f"{count(self._stored, 'bookmark')} stored"
             + (f", {self._skipped:,} skipped" if self._skipped else "")
         )
 
 
 def _word(state: str) -> str:
-    return "taken over elsewhere" if state == _LOST else state_words(state)
+    words = {_LOST: "taken over elsewhere", State.SHUT_DOWN: "stopped midway"}
+    return words.get(state, state_words(state))
 
 
 def _end(event: SessionEnded) -> str:
@@ -111,6 +134,8 @@ def _end(event: SessionEnded) -> str:
 
 
 def _kept(counters: Counters) -> str:
-    """What the session has brought, runs in other processes included."""
+    """What this one session has brought, runs in other processes included; not what is stored of the user in all."""
     others = parts([(counters.already_known, "known already"), (counters.skipped, "skipped")])
-    return f"{count(counters.stored, 'bookmark')} stored" + (f", {others}" if others else "")
+    return f"its session stored {count(counters.stored, 'bookmark')}" + (
+        f", {others}" if others else ""
+    )

@@ -71,7 +71,10 @@ class Postpone(Exception):
 
 
 class Reject(Exception):
-    """Raised by a handler: trying again is of no use, the task goes to the dead letters."""
+    """Raised by a handler: trying again is of no use, the task goes to the dead letters.
+
+    Its text is logged, and the name of its class is kept with the task: derive a class to tell one cause from another.
+    """
 
 
 class Consumer:
@@ -221,7 +224,8 @@ class Consumer:
                 await self._settle(self._postpone(task, wish.delay_s, until=self._patience()))
         except Reject as error:
             if self._holding.drop(task) is not None:
-                _LOG.error("task %s (%s) is rejected", task.task_id, task.task_type)
+                why = f": {error}" if str(error) else ""
+                _LOG.error("task %s (%s) is rejected%s", task.task_id, task.task_type, why)
                 await self._settle(self._reject(task, error, until=self._patience()))
         except Exception as error:  # noqa: BLE001  whatever a handler raises
             if self._holding.drop(task) is not None:

@@ -1,6 +1,7 @@
 """Goes on trying while Valkey is away: the one place that repeats calls of the queue.
 
-An outage is logged once when it begins and once when it is over, whoever notices it.
+An outage is logged once when it begins and once when it is over, whoever notices it; both as warnings, so that whoever
+hears of the one hears of the other.
 """
 
 import logging
@@ -34,7 +35,7 @@ class Persistence:
         """Prepare. `revive` is called after each try without an answer: it may start the server, and does not wait."""
         self._clock: Final = clock
         self._revive: Final = revive
-        self._is_out = False
+        self._out_since: float | None = None
 
     async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: Until) -> T:
         """Try until it succeeds.
@@ -65,11 +66,11 @@ class Persistence:
                 return answer
 
     def _note_outage(self, error: QueueUnavailable) -> None:
-        if not self._is_out:
-            self._is_out = True
+        if self._out_since is None:
+            self._out_since = self._clock.monotonic()
             _LOG.warning("%s", error)
 
     def _note_success(self) -> None:
-        if self._is_out:
-            self._is_out = False
-            _LOG.info("Valkey answers again")
+        if self._out_since is not None:
+            away_s, self._out_since = self._clock.monotonic() - self._out_since, None
+            _LOG.warning("Valkey answers again, after %.1f s", away_s)

@@ -21,6 +21,8 @@ __all__ = [
     "Secret",
     "TokenFiles",
     "as_provider",
+    "checked",
+    "read_token",
 ]
 
 _LOG: Final = logging.getLogger("twitor_fsm.sources.credentials")
@@ -170,7 +172,7 @@ class TokenFiles:
             )
         path = self._directory / user_id
         try:
-            text, mode = await asyncio.to_thread(_read_token, path)
+            text, mode = await asyncio.to_thread(read_token, path)
         except FileNotFoundError:
             raise CredentialsMissing(
                 f"no token: there is no file {path}; no request was made. Put the user's token there, mode 0600. "
@@ -224,7 +226,8 @@ def checked(token: Any, where: str) -> Secret:
     return Secret(value)
 
 
-def _read_token(path: Path) -> tuple[str, int]:
+def read_token(path: Path) -> tuple[str, int]:
+    """What a token's file holds, as text without a byte order mark, and its mode; not yet checked."""
     with path.open("rb") as file:
         mode = stat.S_IMODE(path.stat().st_mode)
         return file.read(16_384).decode("utf-8-sig"), mode

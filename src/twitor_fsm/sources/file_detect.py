@@ -16,7 +16,7 @@ from .formats import FORMATS, Format
 from .formats.api_pages import ApiPages
 from .formats.archive import ArchiveBookmarks, ArchiveLikes
 from .formats.har import Har
-from .formats.web_exporter import WebExporter, record_of, says_not_bookmarked
+from .formats.web_exporter import WEB_EXPORTER, record_of, says_not_bookmarked
 from .json_split import NotJson, Shape, Splitter, find_array, split_object
 
 __all__ = ["Found", "recognised", "splitter_at", "start_of"]
@@ -138,9 +138,9 @@ def recognised(path: Path, text: Text, found: Found, *, likes: bool) -> Format:
     if form is None:
         objects = _first_objects(path, text, found)
         if not objects:
-            return ApiPages() if found.table is None else WebExporter()  # nothing to read
+            return ApiPages() if found.table is None else WEB_EXPORTER  # nothing to read
         form = _form_of(path, objects[0])
-        if form.word == WebExporter.word and not likes and all(map(says_not_bookmarked, objects)):
+        if form is WEB_EXPORTER and not likes and all(map(says_not_bookmarked, objects)):
             raise unknown(
                 path,
                 "it is an export of another of twitter-web-exporter's tables (likes, say): its posts are marked as "
@@ -150,7 +150,7 @@ def recognised(path: Path, text: Text, found: Found, *, likes: bool) -> Format:
         raise unknown(
             path, f"it holds likes, no bookmarks ({form.title}); to store those, say --likes"
         )
-    if likes and not form.is_likes and form.word != WebExporter.word:
+    if likes and not form.is_likes and form is not WEB_EXPORTER:
         raise unknown(path, f"it holds bookmarks, no likes ({form.title}); leave out --likes")
     return form
 

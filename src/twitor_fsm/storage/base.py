@@ -18,6 +18,7 @@ from ..sources.base import Item
 __all__ = [
     "Batch",
     "Bookmark",
+    "Forgotten",
     "KnownItem",
     "NewItem",
     "SkippedItem",
@@ -155,6 +156,22 @@ class SkippedRow:
     due: bool
 
 
+@attrs.frozen(kw_only=True)
+class Forgotten:
+    """What was deleted of a user: how many crawls, sessions, bookmarks and skipped items; all 0 if none was known."""
+
+    user_id: str
+    crawls: int
+    sessions: int
+    bookmarks: int
+    skipped: int
+
+    @property
+    def was_known(self) -> bool:
+        """Whether there was anything."""
+        return bool(self.crawls or self.sessions or self.bookmarks or self.skipped)
+
+
 class Store(Protocol):
     """Durable memory of every crawl: what is stored, what was skipped, how far it has come.
 
@@ -211,6 +228,7 @@ class Store(Protocol):
 
         Raises:
             CrawlOwned: Another live process has it; nothing was written.
+            SessionUnreadable: Its session is one that cannot be read; nothing was written.
         """
         ...
 
@@ -246,13 +264,13 @@ class Store(Protocol):
         ...
 
     async def session(self, session_id: str) -> SessionRecord:
-        """One session. Raises `SessionNotFound`."""
+        """One session. Raises `SessionNotFound`, or `SessionUnreadable` if somebody else wrote its row."""
         ...
 
     async def sessions(
         self, *, crawl: CrawlKey | None = None, user_id: str | None = None, limit: int = 100
     ) -> list[SessionRecord]:
-        """Sessions, newest first."""
+        """Sessions, newest first. One that cannot be read is logged once and left out: it hides no other."""
         ...
 
     def unfinished(self, *, due_by: float | None = None) -> AsyncIterator[SessionRecord]:
@@ -328,4 +346,21 @@ class Store(Protocol):
         self, *, user_id: str | None = None, keys: tuple[str, ...] | None = None
     ) -> int:
         """Mark skipped items (all, or these) to be tried again by the next session. Returns how many."""
+        ...
+
+    async def forget(
+        self, user_id: str, *, now: float, is_gone: Callable[[Owner], bool]
+    ) -> Forgotten:
+        """Delete everything about a user, from all sources, in one transaction.
+
+        That is: bookmarks, skipped items, checkpoints, sessions, journals, and until when a service is closed to them.
+
+        Args:
+            user_id: Who.
+            now: Epoch seconds.
+            is_gone: As in `claim`: a session whose owner is gone does not count as running.
+
+        Raises:
+            CrawlOwned: A session of the user runs now; nothing was deleted.
+        """
         ...

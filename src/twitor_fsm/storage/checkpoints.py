@@ -35,6 +35,8 @@ def save_checkpoint(
     """Set the checkpoint: the next crawl walks from the top; an unfinished walk's places are void."""
     crawl_id = ensure_crawl(connection, crawl)
     before = _lock(connection, crawl_id, now, is_gone)
+    if before is None:
+        raise AssertionError("whoever forgets the crawl waits for what `ensure_crawl` holds")
     mark = mark_from(before["mark"])
     if mark.under_way:
         void_places(CoreDriver(connection), crawl_id, lambda c: c.walk == mark.walk)
@@ -67,6 +69,8 @@ def clear_checkpoint(
     if crawl_id is None:
         return
     before = _lock(connection, crawl_id, now, is_gone)
+    if before is None:
+        return
     void_places(CoreDriver(connection), crawl_id)
     connection.execute(
         sa.update(t.crawl)
@@ -101,10 +105,15 @@ def _lock(
     crawl_id: int,
     now: float,
     is_gone: Callable[[Owner], bool] | None,
-) -> dict[str, Any]:
-    """The crawl's row, locked against claims. Raises `CrawlOwned` while a live session runs."""
+) -> dict[str, Any] | None:
+    """The crawl's row, locked against claims; None if it was just forgotten.
+
+    Raises `CrawlOwned` while a live session runs.
+    """
     locked = sa.select(t.crawl).where(t.crawl.c.id == crawl_id).with_for_update()
-    row = connection.execute(locked).mappings().one()
+    row = connection.execute(locked).mappings().first()
+    if row is None:
+        return None
     found = live_session(connection, crawl_id)
     if found is not None and found.owner is not None and found.lease_until > now:
         is_dead = is_gone is not None and is_gone(found.owner)

@@ -16,18 +16,17 @@ from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from ..core.states import SessionValue
 from ..errors import CrawlOwned
 from . import tables as t
-from .reads import find_session, select_sessions
+from .reads import find_session, read_session, select_sessions
 from .rows import (
     checkpoint_from,
     counters_text,
     mark_from,
     owner_text,
-    session_from,
     value_columns,
 )
 from .statements import insert
 
-__all__ = ["claim", "ensure_crawl", "live_session", "wish_cancel"]
+__all__ = ["claim", "ensure_crawl", "hold_crawls", "live_session", "wish_cancel"]
 
 _ROUNDS: Final = 2  # a session that ended or was renewed between two statements is looked at again
 
@@ -127,14 +126,25 @@ def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
     return int(connection.execute(_find_crawl(crawl)).scalar_one())
 
 
+def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
+    """The ids of all rows of a user's crawls, ours until the transaction ends; waits, and has claims not wait for us."""
+    c = t.crawl.c
+    mine = sa.select(c.id, c.source).where(c.user_id == user_id).order_by(c.id)
+    if connection.dialect.name == "postgresql":
+        for row in connection.execute(mine).all():  # first what `ensure_crawl` takes first
+            number = _number_of(CrawlKey(user_id, row.source))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+    return [row.id for row in connection.execute(mine.with_for_update())]
+
+
 def live_session(connection: sa.Connection, crawl_id: int) -> SessionRecord | None:
-    """The crawl's session that is not final, if there is one."""
+    """The crawl's session that is not final, if there is one. Raises `SessionUnreadable`."""
     c = t.session.c
     row = connection.execute(
         select_sessions().where(c.crawl_id == crawl_id, c.ended_at.is_(None))
     ).mappings()
     found = row.first()
-    return None if found is None else session_from(dict(found))
+    return None if found is None else read_session(found)
 
 
 def wish_cancel(connection: sa.Connection, session_id: str, reason: str) -> SessionRecord:

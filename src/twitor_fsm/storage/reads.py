@@ -3,7 +3,7 @@
 Must not know: transactions, threads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from ..core.listing import Known, Place
 from ..core.progress import Checkpoint
 from ..core.records import CrawlKey, SessionRecord, Skip
 from ..core.states import JournalRow
-from ..errors import SessionNotFound
+from ..errors import SessionNotFound, SessionUnreadable
 from . import tables as t
 from .base import Bookmark, SkippedRow
 from .driver import Driver
@@ -41,6 +41,7 @@ __all__ = [
     "find_session",
     "journal",
     "lookup",
+    "read_session",
     "select_sessions",
     "sessions",
     "skipped",
@@ -127,31 +128,50 @@ def find_session(connection: sa.Connection, session_id: str) -> SessionRecord:
     row = connection.execute(found).mappings().first()
     if row is None:
         raise SessionNotFound(session_id)
-    return session_from(dict(row))
+    return read_session(row)
+
+
+def read_session(row: sa.RowMapping) -> SessionRecord:
+    """A row of `select_sessions`. Raises `SessionUnreadable` whatever is wrong with it: somebody else wrote it."""
+    try:
+        return session_from(dict(row))
+    except Exception as error:  # whatever is in the row
+        raise SessionUnreadable(str(row["session_id"]), type(error).__name__) from error
+
+
+def _read_all(
+    rows: Iterable[sa.RowMapping],
+) -> tuple[list[SessionRecord], list[SessionUnreadable]]:
+    """All that can be read, and the others apart, so that they hide none."""
+    records: list[SessionRecord] = []
+    unreadable: list[SessionUnreadable] = []
+    for row in rows:
+        try:
+            records.append(read_session(row))
+        except SessionUnreadable as error:
+            unreadable.append(error)
+    return records, unreadable
 
 
 def sessions(
     connection: sa.Connection, crawl: CrawlKey | None, user_id: str | None, limit: int
-) -> list[SessionRecord]:
-    """Sessions, newest first."""
+) -> tuple[list[SessionRecord], list[SessionUnreadable]]:
+    """The newest sessions, newest first; those among them that cannot be read are apart."""
     c = t.session.c
     found = select_sessions().order_by(c.started_at.desc(), c.ordinal.desc(), c.session_id.desc())
     if crawl is not None:
         found = found.where(c.crawl_id == crawl_id(crawl))
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
-    rows = connection.execute(found.limit(limit)).mappings()
-    return [session_from(dict(row)) for row in rows]
+    return _read_all(connection.execute(found.limit(limit)).mappings().all())
 
 
 def unfinished_after(
     connection: sa.Connection, after: int, limit: int, due_by: float | None = None
-) -> tuple[list[SessionRecord], dict[str, Exception], int]:
+) -> tuple[list[SessionRecord], list[SessionUnreadable], int]:
     """The next portion of the sessions that are not over, and the crawl's row id that it ends with.
 
-    Rows that cannot be read (somebody else wrote them) are apart, by session id, so that they hide no others.
-
-    With `due_by`, those are left out that are paused for longer.
+    Rows that cannot be read are apart. With `due_by`, those are left out that are paused for longer.
 
     A crawl has at most one of them (a unique index, which holds no others, and which is walked here).
     """
@@ -160,13 +180,7 @@ def unfinished_after(
     if due_by is not None:
         found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
     rows = connection.execute(found.limit(limit)).mappings().all()
-    records: list[SessionRecord] = []
-    unreadable: dict[str, Exception] = {}
-    for row in rows:
-        try:
-            records.append(session_from(dict(row)))
-        except Exception as error:  # noqa: BLE001  whatever is in the row
-            unreadable[row["session_id"]] = error
+    records, unreadable = _read_all(rows)
     return records, unreadable, rows[-1]["crawl_id"] if rows else after
 
 

@@ -19,9 +19,9 @@ from ..core.progress import Checkpoint
 from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
 from ..core.taxonomy import Reason
-from ..errors import ConfigurationError, StoreUnavailable
-from . import checkpoints, claims, reads, schema, tables, writer
-from .base import Batch, Bookmark, SkippedRow
+from ..errors import ConfigurationError, SessionUnreadable, StoreUnavailable
+from . import checkpoints, claims, forgetting, reads, schema, tables, writer
+from .base import Batch, Bookmark, Forgotten, SkippedRow
 from .engines import create_engine, known_driver, postgres_engine
 from .failures import read_only_file, translate
 from .runner import EngineRunner, Runner, ThreadRunner
@@ -262,8 +262,10 @@ class SqlStore:
     async def sessions(
         self, *, crawl: CrawlKey | None = None, user_id: str | None = None, limit: int = 100
     ) -> list[SessionRecord]:
-        """Sessions, newest first."""
-        return await self._run.read(reads.sessions, crawl, user_id, limit)
+        """Sessions, newest first; one that cannot be read is logged and left out."""
+        found, unreadable = await self._run.read(reads.sessions, crawl, user_id, limit)
+        self._tell_unreadable(unreadable)
+        return found
 
     async def unfinished(self, *, due_by: float | None = None) -> AsyncIterator[SessionRecord]:
         """Every session that is not over, or whose pause ends by then, 500 in memory at a time."""
@@ -278,15 +280,12 @@ class SqlStore:
             if len(portion) + len(unreadable) < _SESSIONS:
                 return
 
-    def _tell_unreadable(self, sessions: dict[str, Exception]) -> None:
+    def _tell_unreadable(self, errors: list[SessionUnreadable]) -> None:
         """Once for each: they are met again and again."""
-        for session_id in sorted(sessions.keys() - self._unreadable):
-            _LOG.error(
-                "session %s cannot be read (%s); it is left as it is, the others are not. Repair or delete its row",
-                session_id,
-                type(sessions[session_id]).__name__,
-            )
-        self._unreadable.update(sessions)
+        for error in errors:
+            if error.session_id not in self._unreadable:
+                _LOG.error("%s", error)
+                self._unreadable.add(error.session_id)
 
     async def journal(self, session_id: str) -> list[JournalRow]:
         """A session's journal in order. Raises `SessionNotFound`."""
@@ -360,6 +359,12 @@ class SqlStore:
     ) -> int:
         """Mark skipped items to be tried again by the next session. Returns how many."""
         return await self._run.write(checkpoints.retry_skipped, user_id, keys)
+
+    async def forget(
+        self, user_id: str, *, now: float, is_gone: Callable[[Owner], bool]
+    ) -> Forgotten:
+        """Delete every row of a user; SQLite overwrites them in its file. Raises `CrawlOwned` while a session runs."""
+        return await self._run.write(forgetting.forget, user_id, now=now, is_gone=is_gone)
 
 
 def _url_of(database: str | Path | sa.URL) -> sa.URL:

@@ -1,7 +1,8 @@
 """The SQL schema: one place for every table, written so that SQLite and PostgreSQL take it as it is.
 
-Times are epoch seconds, UTC. Nothing is ever deleted but rows of `twitor_skipped` whose item was stored. There are no
-foreign keys: every id written comes from a row read or written in the same transaction, and no parent is deleted.
+Times are epoch seconds, UTC. Nothing is ever deleted but rows of `twitor_skipped` whose item was stored, and all of a user
+who is forgotten. There are no foreign keys: every id written comes from a row read or written in the same transaction, and
+no parent is deleted without its children.
 Must not know: transactions, migrations, connections.
 """
 

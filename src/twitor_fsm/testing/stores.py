@@ -14,7 +14,7 @@ from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
 from ..core.taxonomy import Reason
 from ..errors import ItemsRefused, StoreUnavailable
-from ..storage.base import Batch, Bookmark, SkippedRow, Store
+from ..storage.base import Batch, Bookmark, Forgotten, SkippedRow, Store
 from ..storage.runner import ThreadRunner
 from ..storage.sqlite import SqliteFile
 from ..storage.store import SqlStore
@@ -326,6 +326,12 @@ class FaultyStore:
     ) -> int:
         """As the inner store."""
         return await self._ask(lambda: self.inner.retry_skipped(user_id=user_id, keys=keys))
+
+    async def forget(
+        self, user_id: str, *, now: float, is_gone: Callable[[Owner], bool]
+    ) -> Forgotten:
+        """As the inner store."""
+        return await self._ask(lambda: self.inner.forget(user_id, now=now, is_gone=is_gone))
 
 
 def _unavailable(message: str, *, retryable: bool) -> StoreUnavailable:

@@ -77,7 +77,7 @@ def command(
     The token is never given here but in the environment: X_BEARER_TOKEN (or TWITOR_TOKEN_DIR, a
     folder with a file for each user).
 
-    A FILE holds saved API v2 pages, an export of twitter-web-exporter, Twillot or fieldtheory-cli,
+    A FILE holds saved API v2 pages, an export of twitor, twitter-web-exporter, Twillot or fieldtheory-cli,
     captured answers of x.com (JSON or HAR), or X's data archive; it is told by its content. A file
     named x is ./x.
 

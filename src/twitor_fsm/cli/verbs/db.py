@@ -37,12 +37,21 @@ def upgrade(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passe
         refuse_memory(database)
         store = SqlStore(database, migrate=True)
         with refused(db, database):
+            before = await store.revision()
             await store.open()
         await store.close()
+        name = clear_name(database)
         if as_json:
-            emit({"database": clear_name(database), "revision": REVISION})
+            changed = before != REVISION
+            emit({"database": name, "revision": REVISION, "before": before, "changed": changed})
+        elif before == REVISION:
+            tell(
+                f"{name} had this version's schema already (revision {REVISION}); nothing was done"
+            )
+        elif before is None:
+            tell(f"{name} has its tables now (revision {REVISION})")
         else:
-            tell(f"{clear_name(database)} has this version's schema (revision {REVISION})")
+            tell(f"{name} was brought from revision {before} to {REVISION}; stored rows stay")
         return 0
 
     return asyncio.run(run())

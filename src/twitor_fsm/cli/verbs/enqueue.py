@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..database import opened
+from ..database import file_of, opened
 from ..failures import Failure
 from ..options import common
-from ..queueing import queue_of, queue_settings
+from ..queueing import queue_of, queue_settings, tell_queue
 from ..sourcing import Wanted, source_of
 from ..terminal import emit, tell
 from ..words import count
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ...config import Settings
-    from ...engine import CrawlEngine
 
 SECTION = "Crawl"
 
@@ -49,14 +50,18 @@ def crawl(
     async def run() -> int:
         from ...worker import ask_for_crawl
 
-        settings = queue_settings(db, quiet=True)
+        settings = queue_settings(db)
         for user_id in users:
             source_of(Wanted(user_id=user_id, user_option="--user"), settings)
+        # First, since what is refused leaves nothing behind; a server's database has nothing made in it by looking.
+        file = file_of(settings.database_url)
+        crawled = await _crawled_users(db, settings, file) if all_users or file else set()
+        wanted = _all_users(crawled, settings) if all_users else sorted(set(users))
         async with (
             queue_of(db, must_exist=False) as queue,
             opened(db, settings=settings, must_exist=False) as engine,
         ):
-            wanted = await _all_users(engine, settings) if all_users else sorted(set(users))
+            tell_queue(queue, db)
             asked = [
                 await ask_for_crawl(queue, user_id=user_id, engine=engine) for user_id in wanted
             ]
@@ -71,8 +76,16 @@ def crawl(
     return asyncio.run(run())
 
 
-async def _all_users(engine: "CrawlEngine", settings: "Settings") -> list[str]:
-    found = {crawl.user_id for crawl in await engine.store.crawls() if crawl.source == "x"}
+async def _crawled_users(db: str | None, settings: "Settings", file: "Path | None") -> set[str]:
+    """Whose crawls of X the database knows; nothing is made, and a file that is not ours is refused."""
+    if file is not None and not file.exists():
+        return set()
+    async with opened(db, settings=settings, must_exist=False, look=file is not None) as engine:
+        return {crawl.user_id for crawl in await engine.store.crawls() if crawl.source == "x"}
+
+
+def _all_users(crawled: set[str], settings: "Settings") -> list[str]:
+    found = set(crawled)
     if settings.token_dir is not None and settings.token_dir.is_dir():
         found |= {file.name for file in settings.token_dir.iterdir() if file.name.isdecimal()}
     if not found:

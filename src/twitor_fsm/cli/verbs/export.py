@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..database import database_of, file_of, opened
+from ..database import database_of, file_of, opened, refuse_unknown_user
 from ..failures import Failure
 from ..options import common, user_id
 from ..targets import refuse_target
@@ -49,9 +49,9 @@ def command(
     """Write every stored bookmark, in the order in which they were stored.
 
     An object has id, text, author_id, author_username, author_name, created_at, kind, source,
-    stored_at, result, raw (the source's own object). Only the raw object holds everything; CSV
-    leaves it out, and has an address of the post instead. There, a text that a spreadsheet program
-    would run as a formula has a ' in front.
+    stored_at, result, raw (the source's own object); `twitor crawl FILE` reads it back. Only the raw
+    object holds everything; CSV leaves it out, and has an address of the post instead. There, a text
+    that a spreadsheet program would run as a formula has a ' in front.
 
     A FILE is replaced whole at the end, and readable for you alone. With --json, a FILE and the
     number of bookmarks are told on stdout as one JSON object.
@@ -83,6 +83,8 @@ async def _export(db: str | None, user_id: str | None, shape: str, file: Path | 
         own = file_of(database_of(db, get_settings()))
         refuse_target(file, own, undone="nothing was exported", pipe="twitor export |")
     async with opened(db, look=True) as engine:
+        if user_id is not None:
+            await refuse_unknown_user(engine, user_id)
         with _writer(file) as write:
             return await _write_all(engine.bookmarks(user_id), shape, write)
 

@@ -10,7 +10,7 @@ import click
 
 from ..failures import Failure
 from ..options import common
-from ..queueing import queue_of
+from ..queueing import queue_of, tell_queue
 from ..terminal import emit, is_terminal, json_text, printable, say, table, tell
 from ..words import ago, count, duration
 
@@ -35,6 +35,7 @@ def command() -> None:
 def _with_queue(db: str | None, use: "Callable[[QueueManager], Coroutine[Any, Any, int]]") -> int:
     async def run() -> int:
         async with queue_of(db) as queue:
+            tell_queue(queue, db)
             return await use(queue)
 
     return asyncio.run(run())
@@ -71,6 +72,7 @@ def _tell_health(db: str | None, *, as_json: bool) -> int:
 
         try:
             async with queue:
+                tell_queue(queue, db)
                 found = await queue.health_check()
                 paused: bool | None = await queue.is_paused()
         except QueueError:
@@ -188,7 +190,9 @@ def retry_dead(
     async def use(queue: "QueueManager") -> int:
         letters = queue.dead_letters
         if task_id is not None:
-            count = int(await letters.retry(task_id))
+            count = _one(
+                task_id, int(await letters.retry(task_id)), " that could be read and tried"
+            )
         else:
             count = await letters.retry_all(reason=_reason(reason), task_type=task_type)
         if as_json:
@@ -224,6 +228,8 @@ def purge_dead(
         count = await queue.dead_letters.purge(
             task_id=task_id, reason=_reason(reason), task_type=task_type
         )
+        if task_id is not None:
+            _one(task_id, count)
         if as_json:
             emit({"purged": count})
         else:
@@ -231,6 +237,17 @@ def purge_dead(
         return 0
 
     return _with_queue(db, use)
+
+
+def _one(task_id: str, count: int, which: str = "") -> int:
+    """The count, if there was such a task: a misspelt id is no success."""
+    if not count:
+        raise Failure(
+            f"there is no dead letter {task_id!r:.200}{which}; nothing was changed. "
+            "List them with: twitor queue dead list",
+            2,
+        )
+    return count
 
 
 def _confirm(what: str) -> None:

@@ -219,11 +219,12 @@ def resume_session(
 
     async def run() -> int:
         from ...worker import enqueue_crawl
-        from ..queueing import queue_of
+        from ..queueing import queue_of, tell_queue
 
         async with opened(db, look=True) as engine:
             crawl = (await find_session(engine, session_id)).crawl
         async with queue_of(db) as queue:
+            tell_queue(queue, db)
             task_id = await enqueue_crawl(queue, user_id=crawl.user_id, source=crawl.source)
         if as_json:
             emit({"task_id": task_id, "user_id": crawl.user_id, "source": crawl.source})

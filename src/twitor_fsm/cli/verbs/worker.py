@@ -11,7 +11,7 @@ import click
 from ..database import clear_name, database_of, file_of, make_engine, opened, refuse_memory, refused
 from ..failures import ERROR_WORDS, Failure
 from ..options import common
-from ..queueing import queue_of, queue_settings
+from ..queueing import place_of, queue_of, queue_settings
 from ..sourcing import Wanted, source_of
 from ..stopping import Stop, TimeLimit
 from ..terminal import emit, say
@@ -102,7 +102,7 @@ def command(
         settings = _settings(db, metrics_port, metrics_host, drain_timeout)
         stop.limit(_limit(settings, as_json=as_json))
         voice = WorkerVoice(SystemClock())
-        with log_records(verbose=verbose, as_json=False):
+        with log_records(verbose=verbose, timed=True):
             drained_by = asyncio.run(_work(Plan(settings, db, api_url, concurrency), voice, stop))
         voice.tell_summary()
     code = 0
@@ -129,7 +129,7 @@ def _drained(reason: "Reason") -> Failure:
 def _settings(
     db: str | None, port: int | None, host: str | None, drain_timeout: float | None
 ) -> "Settings":
-    settings = queue_settings(db, quiet=True)
+    settings = queue_settings(db)
     given: dict[str, Any] = {
         "metrics_port": port,
         "metrics_host": host,
@@ -173,7 +173,7 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
         if port is not None:
             port.metrics.watch(queue)
         while True:
-            async with _ready(plan, observers, stop) as engine:
+            async with _ready(plan, observers, stop, port) as engine:
                 if engine is None:
                     return None
                 worker = Worker(engine, queue, source, concurrency=plan.concurrency)
@@ -182,7 +182,7 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
                 if port is not None:
                     port.probes.opened(engine, queue)
                 await _tell_start(plan, queue, port)
-                await _run(worker, voice, queue, stop)
+                await _run(worker, voice, queue, stop, lease_s=settings.lease_s)
             if not worker.is_outdated or stop.asked:
                 return worker.drained_by
             # The worker has closed its own.
@@ -191,7 +191,7 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
 
 @asynccontextmanager
 async def _ready(
-    plan: Plan, observers: "Iterable[Observer]", stop: Stop
+    plan: Plan, observers: "Iterable[Observer]", stop: Stop, port: "Port | None"
 ) -> "AsyncIterator[CrawlEngine | None]":
     """An engine over the database, when its schema is this version's; None if a signal came first.
 
@@ -211,20 +211,26 @@ async def _ready(
     stop.react(asked.set)
     engine = make_engine(database, settings, observers=observers)
     with refused(plan.db, database):
-        is_open = await open_when_ready(engine, stop=asked)
+        on_wait = port.probes.waiting if port is not None else lambda _: None
+        is_open = await open_when_ready(engine, stop=asked, on_wait=on_wait)
     try:
         yield engine if is_open else None
     finally:
         await engine.close()
 
 
-async def _run(worker: "Worker", voice: "WorkerVoice", queue: "QueueManager", stop: Stop) -> None:
+async def _run(
+    worker: "Worker", voice: "WorkerVoice", queue: "QueueManager", stop: Stop, *, lease_s: float
+) -> None:
     async def drain_in_time() -> None:
         await worker.until_draining()  # perhaps by itself, without a signal
         if not worker.is_outdated:  # the process goes on
             stop.hurry()
 
-    beside = [asyncio.create_task(voice.watch(queue)), asyncio.create_task(drain_in_time())]
+    beside = [
+        asyncio.create_task(voice.watch(queue, lease_s=lease_s)),
+        asyncio.create_task(drain_in_time()),
+    ]
     try:
         await worker.run()
     finally:
@@ -234,15 +240,12 @@ async def _run(worker: "Worker", voice: "WorkerVoice", queue: "QueueManager", st
 
 
 async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") -> None:
-    from ...config import without_password
     from ...errors import QueueError
 
     settings = plan.settings
     is_paused = False
-    is_embedded = settings.valkey_url == "embedded"
-    valkey = "the embedded Valkey" if is_embedded else without_password(settings.valkey_url)
     say(
-        f"working: {plan.concurrency} crawls at once, from queue {queue.queue_name} at {valkey} "
+        f"working: {plan.concurrency} crawls at once, from queue {queue.queue_name} at {place_of(settings)} "
         f"into {clear_name(settings.database_url)}; "
         f"{f'metrics and probes at {port.url}' if port else 'no port for metrics'}; "
         "stop with SIGTERM or Ctrl-C"

@@ -35,7 +35,7 @@ class Format(Protocol):
         """What went wrong if a whole file holds not one bookmark; None if that is nothing strange."""
         ...
 
-    def recognises(self, members: Mapping[str, bytes]) -> bool:
+    def recognises(self, members: Mapping[str, bytes], /) -> bool:
         """Whether an object with these members (JSON texts by name) is an element of this format.
 
         It sees the first object of a file, and each kept element that is decoded again.

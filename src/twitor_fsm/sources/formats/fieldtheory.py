@@ -5,69 +5,21 @@ or ISO 8601; `bookmarkedAt` is null or a guess of older versions, so it is not t
 key and stays in `raw`. Records of versions before 6fd91d3 have only the first 280 characters of a long post.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ..base import InvalidRaw, Item
-from ..loose_json import Unreadable, at, count_at, list_at, read_any, text_at
+from ..loose_json import at, count_at, list_at, read_any, text_at
 from ..richness import richness
 from ..web_posts import web_date
-from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, too_large
+from ..x_items import as_text, invalid, is_id
+from .one_record import OneRecord
 
-__all__ = ["FieldTheory", "FieldTheoryLikes"]
-
-
-class FieldTheory:
-    """Records of bookmarks."""
-
-    word = "fieldtheory"
-    title = (
-        "bookmarks of fieldtheory-cli: JSON Lines of {tweetId, text, authorHandle, syncedAt, ...}"
-    )
-    is_likes = False
-    if_empty = None
-
-    def recognises(self, members: Mapping[str, bytes]) -> bool:
-        """A record has its post's id under `tweetId`, and says when it was synced."""
-        return "tweetId" in members and "syncedAt" in members and "likedAt" not in members
-
-    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
-        """The one bookmark of a record."""
-        return (_decode(element, limit),)
-
-    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
-        """One kept record."""
-        return _decode(raw.encode("utf-8", "surrogateescape"), limit)
+__all__ = ["FIELD_THEORY", "FIELD_THEORY_LIKES"]
 
 
-class FieldTheoryLikes:
-    """Records of likes."""
-
-    word = "fieldtheory_likes"
-    title = "likes of fieldtheory-cli: JSON Lines of {tweetId, text, likedAt, ...}"
-    is_likes = True
-    if_empty = None
-
-    def recognises(self, members: Mapping[str, bytes]) -> bool:
-        """A like says when it was liked."""
-        return "tweetId" in members and "likedAt" in members
-
-    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
-        """The one post of a record."""
-        return (_decode(element, limit),)
-
-    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
-        """One kept record."""
-        return _decode(raw.encode("utf-8", "surrogateescape"), limit)
-
-
-def _decode(element: bytes, limit: int) -> Item | InvalidRaw:
-    if len(element) > limit:
-        return too_large(element, limit)
-    try:
-        record = read_any(element)
-    except Unreadable as exc:
-        return invalid(element, str(exc))
+def _read(element: bytes) -> Item | InvalidRaw:
+    record = read_any(element)
     key, text = at(record, "tweetId"), at(record, "text")
     if not isinstance(key, str) or not is_id(key):
         return invalid(element, "its tweetId is not 1 to 100 visible ASCII characters")
@@ -96,3 +48,28 @@ def _others(record: Any) -> int:
     return len(media) + sum(
         count_at(record, name) for name in ("author", "engagement", "links", "quotedTweet")
     )
+
+
+def _is_bookmark(members: Mapping[str, bytes]) -> bool:
+    """A record has its post's id under `tweetId`, and says when it was synced."""
+    return "tweetId" in members and "syncedAt" in members and "likedAt" not in members
+
+
+def _is_like(members: Mapping[str, bytes]) -> bool:
+    """A like says when it was liked."""
+    return "tweetId" in members and "likedAt" in members
+
+
+FIELD_THEORY: Final = OneRecord(
+    word="fieldtheory",
+    title="bookmarks of fieldtheory-cli: JSON Lines of {tweetId, text, authorHandle, syncedAt, ...}",
+    recognises=_is_bookmark,
+    read=_read,
+)
+FIELD_THEORY_LIKES: Final = OneRecord(
+    word="fieldtheory_likes",
+    title="likes of fieldtheory-cli: JSON Lines of {tweetId, text, likedAt, ...}",
+    is_likes=True,
+    recognises=_is_like,
+    read=_read,
+)

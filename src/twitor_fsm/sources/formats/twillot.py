@@ -6,49 +6,24 @@ posts of an unrolled thread stand in the text of its first one. `media_items` ar
 order key (`sort_index`) stay in `raw`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..base import InvalidRaw, Item
-from ..loose_json import Unreadable, at, count_at, list_at, read_any, text_at
+from ..loose_json import at, count_at, list_at, read_any, text_at
 from ..richness import richness
-from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, too_large, utc
+from ..x_items import as_text, invalid, is_id, utc
+from .one_record import OneRecord
 
-__all__ = ["Twillot"]
+__all__ = ["TWILLOT"]
 
 _MILLISECONDS_FROM: Final = 10**11
 """Seconds of this size lie in the year 5138: such a number counts milliseconds."""
 
 
-class Twillot:
-    """Records of Twillot's "Raw JSON"."""
-
-    word = "twillot"
-    title = "JSON exports of Twillot: an array of {tweet_id, full_text, sort_index, ...}"
-    is_likes = False
-    if_empty = None
-
-    def recognises(self, members: Mapping[str, bytes]) -> bool:
-        """A record has its post's id under `tweet_id` beside the text."""
-        return "tweet_id" in members and "full_text" in members
-
-    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
-        """The one bookmark of a record."""
-        return (_decode(element, limit),)
-
-    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
-        """One kept record."""
-        return _decode(raw.encode("utf-8", "surrogateescape"), limit)
-
-
-def _decode(element: bytes, limit: int) -> Item | InvalidRaw:
-    if len(element) > limit:
-        return too_large(element, limit)
-    try:
-        record = read_any(element)
-    except Unreadable as exc:
-        return invalid(element, str(exc))
+def _read(element: bytes) -> Item | InvalidRaw:
+    record = read_any(element)
     key, text = at(record, "tweet_id"), at(record, "full_text")
     if not isinstance(key, str) or not is_id(key):
         return invalid(element, "its tweet_id is not 1 to 100 visible ASCII characters")
@@ -88,3 +63,17 @@ def _date(said: Any) -> str | None:
         return utc(datetime.fromtimestamp(seconds, UTC).isoformat())
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _is_record(members: Mapping[str, bytes]) -> bool:
+    """A record has its post's id under `tweet_id` beside the text."""
+    return "tweet_id" in members and "full_text" in members
+
+
+TWILLOT: Final = OneRecord(
+    word="twillot",
+    title="JSON exports of Twillot: an array of {tweet_id, full_text, sort_index, ...}",
+    recognises=_is_record,
+    read=_read,
+)
+"""Records of Twillot's "Raw JSON"."""

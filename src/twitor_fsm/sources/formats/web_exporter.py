@@ -8,7 +8,7 @@ line's end instead. A row whose id a spreadsheet program has rounded gets it bac
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,9 +17,10 @@ from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any
 from ..richness import richness
 from ..web_posts import item_of, shown_post, web_date
-from ..x_items import MAX_ITEM_BYTES, UNREADABLE, as_text, invalid, too_large, utc
+from ..x_items import UNREADABLE, as_text, invalid, utc
+from .one_record import OneRecord
 
-__all__ = ["WebExporter", "record_of", "says_not_bookmarked"]
+__all__ = ["WEB_EXPORTER", "record_of", "says_not_bookmarked"]
 
 _ZONED: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|[+-]\d\d:?\d\d)", re.ASCII
@@ -50,36 +51,11 @@ class _Record(msgspec.Struct):
 _record: Final = msgspec.json.Decoder(_Record)
 
 
-class WebExporter:
-    """Records of the exporter's JSON form."""
-
-    word = "web_exporter"
-    title = "exports of twitter-web-exporter as JSON or CSV: {id, full_text, screen_name, ...}"
-    is_likes = False
-    if_empty = None
-
-    def recognises(self, members: Mapping[str, bytes]) -> bool:
-        """A record has its text under `full_text`."""
-        return "full_text" in members and "id" in members and "tweet_id" not in members
-
-    def decode(self, element: bytes, limit: int = MAX_ITEM_BYTES) -> Sequence[Item | InvalidRaw]:
-        """The one bookmark of a record."""
-        return (_decode(element, limit),)
-
-    def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
-        """One kept record."""
-        return _decode(raw.encode("utf-8", "surrogateescape"), limit)
-
-
-def _decode(element: bytes, limit: int) -> Item | InvalidRaw:
-    if len(element) > limit:
-        return too_large(element, limit)
+def _read(element: bytes) -> Item | InvalidRaw:
     try:
-        record = _read(element)
+        record = _take_apart(element)
     except msgspec.ValidationError as exc:
         return invalid(element, f"it is no record of the exporter: {exc}")
-    except Unreadable as exc:
-        return invalid(element, str(exc))
     if _ID.fullmatch(record.id) is None:
         return invalid(
             element, "its id is not 1 to 20 digits (a spreadsheet program rounds ids: export again)"
@@ -106,7 +82,7 @@ def _decode(element: bytes, limit: int) -> Item | InvalidRaw:
     )
 
 
-def _read(element: bytes) -> _Record:
+def _take_apart(element: bytes) -> _Record:
     try:
         return _record.decode(element)
     except msgspec.ValidationError:
@@ -133,6 +109,20 @@ def _created_at(said: object) -> str | None:
         return None
     found = _ZONED.fullmatch(said.strip())
     return utc(f"{found[1]}T{found[2]}{found[3]}") if found is not None else web_date(said)
+
+
+def _is_record(members: Mapping[str, bytes]) -> bool:
+    """A record has its text under `full_text`."""
+    return "full_text" in members and "id" in members and "tweet_id" not in members
+
+
+WEB_EXPORTER: Final = OneRecord(
+    word="web_exporter",
+    title="exports of twitter-web-exporter as JSON or CSV: {id, full_text, screen_name, ...}",
+    recognises=_is_record,
+    read=_read,
+)
+"""Records of the exporter's JSON form."""
 
 
 def says_not_bookmarked(members: Mapping[str, bytes]) -> bool:

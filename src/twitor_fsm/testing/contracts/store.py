@@ -11,6 +11,7 @@ from ...storage.base import Store
 from .place import Place
 from .store_checkpoints import CheckpointContract
 from .store_claims import ClaimContract, LifeContract
+from .store_forgetting import ForgettingContract
 from .store_items import ItemsContract, LookupContract, SkipsContract
 from .store_listings import ListingContract
 from .store_refusals import CancellationContract, RefusedItemsContract
@@ -29,6 +30,7 @@ class StoreContract(
     SkipsContract,
     CheckpointContract,
     ListingContract,
+    ForgettingContract,
     RefusedItemsContract,
     CancellationContract,
 ):
