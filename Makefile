@@ -9,6 +9,7 @@ SEEDS ?= 10000
 TARGET ?= file
 SECONDS ?= 60
 RUNS ?= -1
+BLIND ?=
 MODULES ?=
 MINUTES ?= 600
 SOURCES := src $(sort $(dir $(wildcard examples/*.py benchmarks/*.py fuzz/*.py)))
@@ -61,9 +62,9 @@ format: $(STAMP)  ## Apply the formatter and the safe fixes of ruff
 bench: $(STAMP)  ## Run every benchmark
 	@for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-fuzz: $(STAMP)  ## Fuzz a reader of bytes from outside: TARGET=file SECONDS=60 (or RUNS=1000000)
+fuzz: $(STAMP)  ## Fuzz a reader of bytes from outside, or all: TARGET=all SECONDS=60 (or RUNS=1000000 SECONDS=0; BLIND=1: without coverage)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet "atheris>=3,<4"
-	$(BIN)/python fuzz/run.py $(TARGET) -max_total_time=$(SECONDS) -runs=$(RUNS)
+	BLIND=$(BLIND) $(BIN)/python fuzz/run.py $(TARGET) -max_total_time=$(SECONDS) -runs=$(RUNS)
 
 diagrams: $(STAMP)  ## Draw diagrams/ from the table again
 	$(BIN)/python diagrams/draw.py

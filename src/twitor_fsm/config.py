@@ -9,7 +9,7 @@ converter of ours, and what was left for the library to do cost 60 ms at the fir
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ __all__ = [
     "bearer_token_from_environment",
     "colour_from_environment",
     "get_settings",
+    "settings_from",
     "valkey_is_chosen",
     "without_password",
 ]
@@ -356,11 +357,20 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: Values that are not allowed; names each variable, what was seen and what is allowed.
     """
+    return settings_from(os.environ)
+
+
+def settings_from(variables: Mapping[str, str]) -> Settings:
+    """Settings from variables by their names; others are passed over.
+
+    Raises:
+        ConfigurationError: As for `get_settings`.
+    """
     values: dict[str, Any] = {}
     problems: list[str] = []
     for attribute in attrs.fields(Settings):
         allowed: _Range = attribute.metadata["range"]
-        text = os.environ.get(attribute.metadata["env"], "")
+        text = variables.get(attribute.metadata["env"], "")
         if not text.strip():
             continue
         try:

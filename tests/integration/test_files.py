@@ -635,6 +635,26 @@ def test_members_are_cut_as_a_decoder_would(members: dict[str, Any]) -> None:
     assert {name: json.loads(value) for name, value in found.items()} == members
 
 
+TAIL = b',"\xff":NaN}'
+"""A member that a decoder refuses, and brackets alone do not."""
+
+
+@given(members=st.dictionaries(st.text(max_size=5), values, max_size=5))
+def test_members_are_cut_the_same_by_a_decoder_and_by_brackets(members: dict[str, Any]) -> None:
+    content = json.dumps({**members, "z": 0}, indent=1).encode()
+    spoiled = content[:-1].rstrip() + TAIL
+    found = split_object(spoiled)
+    assert found.pop("\udcff") == b"NaN"
+    assert found == split_object(content)
+
+
+@given(elements=st.lists(values, min_size=1, max_size=5))
+def test_elements_are_cut_the_same_by_a_decoder_and_by_brackets(elements: list[Any]) -> None:
+    content = json.dumps(elements, indent=1).encode()
+    spoiled = content[:-1].rstrip() + b",NaN]"
+    assert split_array(spoiled) == [*split_array(content), b"NaN"]
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -166,13 +166,17 @@ class TokenFiles:
         Raises:
             CredentialsMissing: There is no such file, it cannot be read, holds no token, or the user id is none.
         """
+        return await asyncio.to_thread(self.read, user_id)
+
+    def read(self, user_id: str) -> Secret:
+        """What `token` gives, for callers that may block."""
         if _USER.fullmatch(user_id) is None:
             raise CredentialsMissing(
                 "no token: a user id of 1 to 64 letters, digits, _ and - names the file; this one is not of that kind"
             )
         path = self._directory / user_id
         try:
-            text, mode = await asyncio.to_thread(read_token, path)
+            text, mode = read_token(path)
         except FileNotFoundError:
             raise CredentialsMissing(
                 f"no token: there is no file {path}; no request was made. Put the user's token there, mode 0600. "

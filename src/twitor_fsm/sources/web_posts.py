@@ -6,7 +6,7 @@ under `core` since 2025 and under `legacy` before, and both are met.
 Pure. Must not know: where the object came from.
 """
 
-from datetime import UTC, datetime
+import re
 from typing import Any, Final
 
 import attrs
@@ -18,7 +18,15 @@ from .x_items import as_text, invalid, is_id, utc
 
 __all__ = ["item_of", "shown_post", "web_date"]
 
-_WEB_DATE: Final = "%a %b %d %H:%M:%S %z %Y"
+_WEB_DATE: Final = re.compile(
+    r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d\d) (\d\d:\d\d:\d\d) ([+-]\d{4}) (\d{4})", re.ASCII
+)
+_NAMES: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+_MONTHS: Final = {name: f"{number:02}" for number, name in enumerate(_NAMES, 1)}
+"""In English whatever the locale, which `strptime` would go by."""
 _ABSENT: Final = frozenset({"TweetTombstone", "TweetUnavailable", "TweetPreviewDisplay"})
 """Kinds of a result that shows no post: deleted, protected, withheld, for subscribers only."""
 
@@ -27,10 +35,11 @@ def web_date(text: object) -> str | None:
     """A date as the website writes it ("Wed May 01 04:34:56 +0000 2024"), or in ISO 8601 with a zone; else None."""
     if not isinstance(text, str):
         return None
-    try:
-        return utc(datetime.strptime(text, _WEB_DATE).astimezone(UTC).isoformat())
-    except (ValueError, OverflowError):
+    found = _WEB_DATE.fullmatch(text)
+    month = _MONTHS.get(found[1]) if found is not None else None
+    if found is None or month is None:
         return utc(text)
+    return utc(f"{found[5]}-{month}-{found[2]}T{found[3]}{found[4]}")
 
 
 def shown_post(result: Any) -> Any:
@@ -67,7 +76,7 @@ def item_of(result: Any, element: bytes, *, listed_as: str | None) -> Item | Inv
     key = text_at(post, "rest_id") or text_at(post, "legacy", "id_str") or listed_as
     if not is_id(key) or key is None:
         return invalid(element, "it names no post")
-    if result is None or at(result, "__typename") in _ABSENT:
+    if result is None or text_at(result, "__typename") in _ABSENT:
         return Item(key=key, raw=as_text(element), kind=ItemKind.TOMBSTONE, richness=NOTHING)
     long = text_at(post, "note_tweet", "note_tweet_results", "result", "text")
     text = long or at(post, "legacy", "full_text")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..base import InvalidRaw, Item
-from ..json_split import NotJson, split_array, split_object
+from ..json_split import NotJson, each_of_array, split_array, split_object
 from ..loose_json import Unreadable, at, list_at, read_any, text_at
 from ..web_posts import item_of
 from ..x_items import MAX_ITEM_BYTES, invalid, too_large
@@ -90,7 +90,7 @@ def _entries(data: bytes) -> Iterator[bytes]:
         members = split_object(instruction)
         for name in ("entries", "moduleItems"):
             if name in members:
-                yield from split_array(members[name])
+                yield from each_of_array(members[name])
 
 
 def _decode(entry: bytes, limit: int) -> Iterator[Item | InvalidRaw]:
