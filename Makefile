@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+# One test at a time for each worker: in chunks, one of them gets the long tests and the other waits for it.
+PYTEST := -m pytest -n $(WORKERS) --maxschedchunk 1
 SEEDS ?= 10000
 TARGET ?= file
 SECONDS ?= 60
@@ -33,10 +35,10 @@ demo: $(STAMP)  ## Crawl 1,000 simulated bookmarks through faults into demo.db
 	$(BIN)/twitor demo
 
 test: $(STAMP)  ## Run the whole suite (WORKERS=0 runs it in one process, ARGS= goes to pytest)
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
 nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prove the real numbers
-	$(BIN)/python -m pytest -n $(WORKERS) tests/property/test_simulation.py --seeds $(SEEDS)
+	$(BIN)/python $(PYTEST) tests/property/test_simulation.py --seeds $(SEEDS)
 	$(BIN)/twitor verify --full
 
 mutants: $(STAMP)  ## Change the core one operator at a time; name the changes that no test notices (MODULES=, MINUTES=, WORKERS=)
@@ -44,7 +46,7 @@ mutants: $(STAMP)  ## Change the core one operator at a time; name the changes t
 
 coverage: $(STAMP)  ## Run the whole suite under coverage and compare with the bars (not part of `make test`: it takes longer)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/coverage run $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage json --quiet -o .coverage-report.json
 	$(BIN)/python tests/coverage_bars.py .coverage-report.json
@@ -70,7 +72,7 @@ diagrams: $(STAMP)  ## Draw diagrams/ from the table again
 	$(BIN)/python diagrams/draw.py
 
 docs: $(STAMP)  ## Run every snippet of the documentation and compare its tables with the code
-	$(BIN)/python -m pytest -n $(WORKERS) tests -k "docs or document or snippet or configuration"
+	$(BIN)/python $(PYTEST) tests -k "docs or document or snippet or configuration"
 
 clean:  ## Remove what was built, not .venv
 	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -5,7 +5,10 @@ The canary is the simulator's token: whatever a test prints, logs or leaves in i
 
 import logging
 import mmap
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,25 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parent))
 
 SEEDS_A_TEST = 25
+
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 4 << 30
+"""More than all files of a run, of the three runs that pytest keeps."""
+
+
+def _keep_files_in_memory() -> None:
+    """A disk's `fsync` outlasts everything else here, and protects from power cuts alone: those are simulated.
+
+    Commands and servers that tests start follow; a `TMPDIR` that somebody set stands.
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    if shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # it may have been asked for already
+
+
+_keep_files_in_memory()
 
 # How long an example takes says something about the machine alone. CI tries the same examples each time
 # (`--hypothesis-profile=ci`), everybody else new ones.

@@ -1,27 +1,34 @@
 """Changes the core one operator or number at a time, and tells which changes no pure test notices.
 
 `make mutants` runs it over the deciding modules (`MODULES=` takes some of them, by name); a whole run takes a while.
-Each change is tried in a copy of the package, by a process of its own, with the tests in the order in which they are likely
-to notice.
+Each change is tried by a process of its own, which imports the changed module in place of the one on disk. The tests run in
+one order for all: those that noticed most changes so far come first.
 """
 
 import ast
 import copy
+import multiprocessing
 import os
 import random
 import resource
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from queue import Queue
+from types import ModuleType
 from typing import Any, Final
 
 import attrs
+import hypothesis.strategies
+import pytest
+import pytest_asyncio
+import transitions.core
 
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = ROOT / "src" / "twitor_fsm" / "core"
@@ -42,6 +49,7 @@ MODULES: Final = (
 )
 TESTS: Final = (
     *(f"tests/unit/test_{name}.py" for name in ("plan", "progress", "recovery", "machine")),
+    "tests/property/test_recovery_any.py",
     "tests/property/test_walks.py",
     *(f"tests/unit/test_{name}.py" for name in ("check", "error_handler", "diagrams", "replay")),
     "tests/property/test_proof.py",
@@ -133,79 +141,148 @@ def _apply(node: ast.AST) -> None:
             changed.func.id = "max" if name == "min" else "min"
 
 
-def try_out(mutant: Mutant, copy_of_src: Path) -> bool:
-    """Whether a test notices the change, made in this copy of the package."""
-    file = copy_of_src / "twitor_fsm" / "core" / f"{mutant.module}.py"
-    before = file.read_text("utf-8")
-    file.write_text(mutant.source, "utf-8")
-    try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-x",
-                "-q",
-                "-n",
-                "0",
-                "-p",
-                "no:cacheprovider",
-                *TESTS,
-            ],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(copy_of_src), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            check=False,
-            preexec_fn=_bounded,
-        )
-    finally:
-        file.write_text(before, "utf-8")
-    return done.returncode != 0
+class Changed(MetaPathFinder, SourceLoader):
+    """Imports the changed module in place of the one on disk."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        """Nothing is imported yet."""
+        self._name = f"twitor_fsm.core.{mutant.module}"
+        self._source = mutant.source
+
+    def put_in_place(self) -> None:
+        """Import it now: pytest, whose own finder comes first, rewrites what it imports."""
+        sys.meta_path.insert(0, self)
+        import_module(self._name)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Of this module alone."""
+        return spec_from_loader(fullname, self) if fullname == self._name else None
+
+    def get_filename(self, fullname: str) -> str:
+        """For tracebacks."""
+        return f"changed {fullname}"
+
+    def get_data(self, path: str) -> bytes:
+        """The source; without `path_stats` no compiled file is looked for."""
+        return self._source.encode()
 
 
-def _bounded() -> None:
+class Noticing:
+    """A plugin of pytest: who noticed, and who shall be asked first."""
+
+    def __init__(self, noticed: Counter[str]) -> None:
+        """Nobody did yet."""
+        self._noticed = noticed
+        self.by = ""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Stable: among equals, the order of `TESTS`."""
+        items.sort(key=lambda item: -self._noticed[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One failure is enough."""
+        if report.failed:
+            self.by = self.by or report.nodeid
+
+
+def _try(mutant: Mutant, noticed: Counter[str], told: Connection) -> None:
+    """In a process of its own: tell who notices the change, or send an empty string."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    noticing = Noticing(noticed)
+    try:
+        Changed(mutant).put_in_place()
+    except BaseException as error:
+        told.send(f"import: {error!r}")
+        raise
+    options = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-profile=ci")
+    already = ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # `PRELOADED`
+    status = pytest.main([*options, *already, *TESTS], plugins=[noticing])
+    told.send(noticing.by or (f"pytest: {status!r}" if status else ""))
+    told.close()
+    os._exit(0)
 
 
-def works(copy_of_src: Path) -> bool:
+PRELOADED: Final = (hypothesis.strategies, pytest, pytest_asyncio, transitions.core)
+"""What every try needs is imported once; each try is a fork, in which the package is not imported yet."""
+
+
+@attrs.frozen(eq=False)
+class Try:
+    """A change that is being tried."""
+
+    mutant: Mutant
+    process: multiprocessing.process.BaseProcess
+    hears: Connection
+
+    @classmethod
+    def start(cls, mutant: Mutant, noticed: Counter[str]) -> "Try":
+        """Fork."""
+        fork = multiprocessing.get_context("fork")
+        hears, told = fork.Pipe(duplex=False)
+        process = fork.Process(target=_try, args=(mutant, noticed, told))
+        process.start()
+        told.close()
+        return cls(mutant, process, hears)
+
+    def noticed_by(self) -> str:
+        """Waits for the end; a process that dies, or never ends, is noticed too."""
+        try:
+            by = str(self.hears.recv())
+        except EOFError:
+            by = "its end"
+        self.process.join()
+        self.hears.close()
+        return by
+
+
+def tries(todo: Sequence[Mutant], workers: int) -> Iterator[tuple[Mutant, str]]:
+    """Every change and who noticed it, as they come."""
+    noticed: Counter[str] = Counter()
+    waiting = list(reversed(todo))
+    running: list[Try] = []
+    while waiting or running:
+        while waiting and len(running) < workers:
+            running.append(Try.start(waiting.pop(), noticed))
+        ready = wait([one.hears for one in running])
+        for one in [one for one in running if one.hears in ready]:
+            running.remove(one)
+            by = one.noticed_by()
+            noticed[by] += 1
+            yield one.mutant, by
+
+
+def works() -> bool:
     """Whether the tests pass without a change, and see one that nobody could miss."""
     unchanged = Mutant("plan", 0, "nothing", (CORE / "plan.py").read_text("utf-8"))
-    return not try_out(unchanged, copy_of_src) and try_out(
-        attrs.evolve(unchanged, source="raise SystemExit(3)"), copy_of_src
-    )
+    broken = attrs.evolve(unchanged, source="raise SystemExit(3)")
+    return [bool(by) for _, by in tries([unchanged, broken], workers=1)] == [False, True]
 
 
 def main(wanted: Sequence[str], workers: int, minutes: float) -> int:
     """Try changes in random order until all, or the minutes, are through; name those that nobody noticed."""
+    os.chdir(ROOT)
     todo = [mutant for module in wanted for mutant in mutants(module)]
     random.Random(1).shuffle(todo)
     ends_at = time.monotonic() + 60 * minutes
-    copies: Queue[Path] = Queue()
-    tried: list[bool] = []
-
-    def one(mutant: Mutant) -> None:
-        if time.monotonic() > ends_at:
-            return
-        place = copies.get()
-        noticed = try_out(mutant, place)
-        copies.put(place)
-        tried.append(noticed)
-        if len(tried) % 25 == 0:
-            print(f"{len(tried)} of {len(todo)} changes tried", flush=True)
-        if not noticed:
+    if not works():
+        print("the tests fail without any change, or see none: nothing was tried")
+        return 1
+    tried = survived = 0
+    for mutant, by in tries(todo, workers):
+        tried += 1
+        if not by:
+            survived += 1
             print(f"not noticed: {mutant.module}.py:{mutant.line}  {mutant.what}", flush=True)
-
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(workers):
-            place = Path(folder, str(number))
-            shutil.copytree(ROOT / "src", place, ignore=shutil.ignore_patterns("__pycache__"))
-            copies.put(place)
-        if not works(Path(folder, "0")):
-            print("the tests fail without any change, or see none: nothing was tried")
-            return 1
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(one, todo))
-    print(f"{len(tried)} of {len(todo)} changes tried, {tried.count(False)} of them not noticed")
+        if tried % 25 == 0:
+            print(f"{tried} of {len(todo)} changes tried", flush=True)
+        if time.monotonic() > ends_at:
+            break
+    print(f"{tried} of {len(todo)} changes tried, {survived} of them not noticed")
     return 0
 
 

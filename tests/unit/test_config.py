@@ -10,8 +10,6 @@ from typing import Any, Final
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from twitor_fsm.config import (
     Settings,
@@ -254,21 +252,6 @@ def test_settings_made_in_code_are_checked_too(field: str, value: Any) -> None:
         Settings(**{field: value})
 
 
-@given(
-    st.sampled_from(sorted(VARIABLES)),
-    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
-)
-def test_any_text_is_either_read_or_refused_by_name(variable: str, text: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(variable, text)
-        try:
-            name, message = VARIABLES[variable].name, ""
-            assert Settings(**{name: getattr(get_settings(), name)}) == get_settings()
-        except ConfigurationError as error:
-            message = str(error)
-    assert not message or message.startswith(f"{variable} is ")
-
-
 # -- what is not shown ----------------------------------------------------------------------------
 
 
@@ -292,25 +275,6 @@ def test_any_text_is_either_read_or_refused_by_name(variable: str, text: str) ->
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
-
-
-@given(
-    st.sampled_from(
-        ["redis://", "redis://user", "http://u", "redis:/", "", "mysql://", "redis://["]
-    ),
-    st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=12),
-)
-def test_no_password_is_in_a_message_or_in_repr(front: str, password: str) -> None:
-    secret = f"#{password}#"  # not by chance a part of the message
-    for variable in ("VALKEY_URL", "DATABASE_URL"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(variable, f"{front}:{secret}@host/0")
-            try:
-                shown = repr(get_settings())
-            except ConfigurationError as error:
-                shown = str(error)
-        assert secret not in shown
-        assert password not in shown
 
 
 # -- what it costs --------------------------------------------------------------------------------

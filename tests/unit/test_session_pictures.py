@@ -3,8 +3,6 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made_journals import CANCELLED, COMPLETED, PAUSED, START, Happening, journal_of
 
 from twitor_fsm.core.states import DEFAULT_SPEC
@@ -190,18 +188,6 @@ def test_long_spans_are_shortened_and_say_so() -> None:
 @pytest.mark.parametrize("lengths", [[10.0] * 4, [1.0, 2.0, 4.0, 8.0], [60.0], [0.0, 3.0]])
 def test_spans_of_a_kind_are_drawn_to_scale(lengths: list[float]) -> None:
     assert not any(Scale.of(spans_of(lengths)).shortened)
-
-
-@given(
-    lengths=st.lists(st.floats(0.0, 1e6), min_size=1, max_size=40),
-    at=st.floats(-1e6, 1e8, allow_nan=False),
-    later=st.floats(0.0, 1e6),
-)
-def test_time_never_runs_backwards(lengths: list[float], at: float, later: float) -> None:
-    scale = Scale.of(spans_of(lengths))
-
-    assert 0.0 <= scale.place(START + at) <= scale.place(START + at + later) <= 1.0 + 1e-9
-    assert all(left < right for left, right in pairwise(scale.begins))
 
 
 def test_a_timeline_is_no_graph() -> None:
