@@ -32,7 +32,7 @@ COUNT = 195
 WHOLE = 4
 """Requests of a crawl in which nothing goes wrong."""
 
-SLOW_S = 0.15
+SLOW_S = 0.4
 """Deadline of a request where an answer hangs: real time, so no longer than a loaded machine needs for the others."""
 
 ONCE = ["network_failed:retrying", "recovered:running", "finish:completed"]
