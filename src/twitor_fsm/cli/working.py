@@ -37,13 +37,15 @@ class WorkerVoice:
         """How each crawl's last session here ended."""
         self._stored = 0
         self._skipped = 0
-        self._waits_told = self._waits_seen = ""
+        self._waits_told: Final[set[str]] = set()
+        self._waits_seen = ""
 
     def observe(self, event: Event) -> None:
         """Take one event."""
         match event:
             case SessionStarted():
-                self._waits_told = self._waits_seen = ""
+                self._waits_told.clear()
+                self._waits_seen = ""
                 self._running[event.session_id] = event
             case SessionEnded():
                 began = self._running.pop(event.session_id, None)
@@ -64,7 +66,7 @@ class WorkerVoice:
         )
 
     async def watch(self, queue: "QueueManager", *, lease_s: float) -> None:
-        """Say once, each time it comes to that, what is waited for while nothing runs; for ever.
+        """Say what is waited for while nothing runs: each thing once between two sessions of ours; for ever.
 
         Args:
             queue: What is taken from.
@@ -81,9 +83,9 @@ class WorkerVoice:
         later = f", {count(health['delayed'], 'task')} for later" if health["delayed"] else ""
         kind = "others" if health["in_flight"] else "nothing"
         before, self._waits_seen = self._waits_seen, kind
-        if kind == self._waits_told or (kind == "others" and before != kind):
+        if kind in self._waits_told or (kind == "others" and before != kind):
             return  # told already; or it may be our own, about to begin or to be settled
-        self._waits_told = kind
+        self._waits_told.add(kind)
         if kind == "nothing":
             say(f"waiting: nothing to do now{later}")
             return

@@ -1,0 +1,116 @@
+"""What a worker says while it waits, on a clock and a queue that are scripted."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import attrs
+import pytest
+
+from twitor_fsm.cli.working import WorkerVoice
+from twitor_fsm.core.records import Counters
+from twitor_fsm.events import Event, SessionEnded, SessionStarted
+from twitor_fsm.queue_manager import QueueHealth
+from twitor_fsm.testing.clock import VirtualClock
+
+NOTHING = (0, 0)
+OURS = (0, 1)
+AWAY = None
+
+
+@attrs.define
+class ScriptedQueue:
+    """Its health at one look after the other; then the watching ends."""
+
+    looks: Iterator[tuple[int, int] | None]
+
+    async def health_check(self) -> QueueHealth:
+        look = next(self.looks, ())
+        if look == ():
+            raise asyncio.CancelledError
+        is_away = look is None
+        size, in_flight = look or (None, None)
+        return QueueHealth(
+            status="unhealthy" if is_away else "healthy",
+            error="away" if is_away else None,
+            queue_size=size,
+            in_flight=in_flight,
+            delayed=None if is_away else 0,
+            dead_letter_size=None if is_away else 0,
+            oldest_s=None,
+        )
+
+
+async def said(
+    voice: WorkerVoice, capsys: pytest.CaptureFixture[str], *looks: tuple[int, int] | None
+) -> list[str]:
+    """The beginnings of what it says at these looks."""
+    queue = ScriptedQueue(iter(looks))
+    with pytest.raises(asyncio.CancelledError):
+        await voice.watch(queue, lease_s=30.0)  # type: ignore[arg-type]  # all that it asks of a queue
+    return [line[:30] for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.fixture
+def voice() -> WorkerVoice:
+    return WorkerVoice(VirtualClock())
+
+
+OTHERS = "waiting: 1 task with other work"[:30]
+IDLE = "waiting: nothing to do now"
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([NOTHING, NOTHING, NOTHING], [IDLE]),
+        ([OURS, NOTHING], [IDLE]),
+        ([OURS, OURS, OURS], [OTHERS]),
+        ([OURS, OURS, NOTHING, OURS, OURS, NOTHING], [OTHERS, IDLE]),
+        ([(1, 0), (1, 1), (1, 1)], []),
+        ([AWAY, AWAY], []),
+    ],
+    ids=["idle", "its own task", "others' task", "others come and go", "work", "outage"],
+)
+async def test_what_is_waited_for_is_said_once(
+    voice: WorkerVoice,
+    capsys: pytest.CaptureFixture[str],
+    looks: list[tuple[int, int] | None],
+    expected: list[str],
+) -> None:
+    assert await said(voice, capsys, *looks) == expected
+
+
+def events(state: str, *, stored: int = 5) -> list[Event]:
+    began = SessionStarted(
+        session_id="s", at=0.0, user_id="42", source="x", state="running", resumed=False
+    )
+    counters = Counters(seen=stored, stored=stored)
+    ended = SessionEnded(
+        session_id="s", at=9.0, state=state, reason=None, message="why", counters=counters
+    )
+    return [began, ended]
+
+
+async def test_it_is_said_again_after_a_session_of_ours(
+    voice: WorkerVoice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await said(voice, capsys, NOTHING, NOTHING) == [IDLE]
+    for event in events("completed"):
+        voice.observe(event)
+    told = await said(voice, capsys, NOTHING, NOTHING)
+    assert told[1:] == [IDLE]
+
+
+def test_a_crawl_counts_once_by_its_last_end(
+    voice: WorkerVoice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for state in ("paused_rate_limit", "shut_down", "paused_rate_limit", "completed"):
+        for event in events(state):
+            voice.observe(event)
+    voice.tell_summary()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"stopped after .*: 1 crawl, 1 completed; 20 bookmarks stored", last), last
+    told = voice.summary()
+    assert told["crawls"] == {"completed": 1}
+    assert told["sessions"] == {"completed": 1, "paused_rate_limit": 2, "shut_down": 1}
