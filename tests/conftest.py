@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +67,8 @@ _COMPLAINTS = _Complaints()
 logging.getLogger("asyncio").addHandler(_COMPLAINTS)
 
 
-@pytest.fixture(autouse=True)
-def _asyncio_has_no_complaint() -> Iterator[None]:
+def _asyncio_has_no_complaint() -> None:
     """A complaint comes when the garbage is collected: it may be an earlier test's."""
-    yield
     heard, _COMPLAINTS.heard = _COMPLAINTS.heard, []
     assert not heard, f"asyncio complains, of this test or of one before it: {heard}"
 
@@ -78,12 +76,9 @@ def _asyncio_has_no_complaint() -> Iterator[None]:
 CANARY = "simulated-user-token"
 
 
-@pytest.fixture(autouse=True)
-def _no_file_holds_the_token(request: pytest.FixtureRequest) -> Iterator[None]:
+def _no_file_holds_the_token(folder: Path) -> None:
     """Databases, journals, exports, pictures; but for a file that is there to hold the token."""
-    yield
-    folder = request.node.funcargs.get("tmp_path")
-    for path in folder.rglob("*") if folder is not None else ():
+    for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink() and _holds_canary(path):
             pytest.fail(f"the token is in {path}")
 
@@ -94,6 +89,16 @@ def _holds_canary(path: Path) -> bool:
             return text.find(CANARY.encode()) >= 0 and text[:].strip() != CANARY.encode()
     except (OSError, ValueError):  # unreadable on purpose, or empty
         return False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """What holds after every test. A hook: two fixtures for each of thousands of tests cost more than what they check."""
+    folder = item.funcargs.get("tmp_path") if isinstance(item, pytest.Function) else None
+    yield
+    _asyncio_has_no_complaint()
+    if isinstance(folder, Path):
+        _no_file_holds_the_token(folder)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from multiprocessing.connection import Connection, wait
@@ -141,7 +141,7 @@ def _apply(node: ast.AST) -> None:
             changed.func.id = "max" if name == "min" else "min"
 
 
-class Changed(MetaPathFinder, SourceLoader):
+class Changed(MetaPathFinder, InspectLoader):
     """Imports the changed module in place of the one on disk."""
 
     def __init__(self, mutant: Mutant) -> None:
@@ -160,13 +160,9 @@ class Changed(MetaPathFinder, SourceLoader):
         """Of this module alone."""
         return spec_from_loader(fullname, self) if fullname == self._name else None
 
-    def get_filename(self, fullname: str) -> str:
-        """For tracebacks."""
-        return f"changed {fullname}"
-
-    def get_data(self, path: str) -> bytes:
-        """The source; without `path_stats` no compiled file is looked for."""
-        return self._source.encode()
+    def get_source(self, fullname: str) -> str:
+        """Changed."""
+        return self._source
 
 
 class Noticing:

@@ -60,8 +60,7 @@ def worlds(scope: Scope, spec: MachineSpec = DEFAULT_SPEC) -> set[Key]:
     shell = Shell(scope, spec, Decisions(step=machine_for(spec).step), ())
     atlas, normal = Atlas(shell), Normal(attrs.evolve(scope, reduced=True))
     for number, code in enumerate(atlas.codes):
-        for what, after, settings, _ in shell.edges(code):
-            atlas.note(number, what, after, settings)
+        atlas.note(number, shell.edges(code))
     values, works = shell.decider.values, shell.crawl.works
     return {
         (

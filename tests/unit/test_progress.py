@@ -65,6 +65,17 @@ def test_an_id_that_stands_on_a_page_twice_is_met_once() -> None:
     assert (progress.save().tally.seen, progress.save().mark.position) == (2, 2)
 
 
+def test_a_resumed_walk_has_met_no_page_without_news_yet() -> None:
+    mark = Mark(walk=1, under_way=True, cursor="c", page_size=20, position=40, barren=2)
+
+    assert begin(checkpoint(mark), rules=Rules(), ordinal=2).mark.barren == 0
+
+
+@pytest.mark.parametrize(("due_skips", "redo"), [(0, False), (1, True), (2, True)])
+def test_a_single_skipped_item_that_is_due_is_tried_again(due_skips: int, *, redo: bool) -> None:
+    assert begin(None, rules=Rules(), ordinal=2, due_skips=due_skips).redo is redo
+
+
 @pytest.mark.parametrize(
     ("stored", "rules", "resumed"), [(90, 20, 20), (20, 90, 20), (None, 90, None), (90, None, 90)]
 )

@@ -72,6 +72,12 @@ def test_a_reset_time_is_believed_within_one_window(reset_at: float, expected: f
     assert pause(reset_at) == expected
 
 
+def test_who_names_no_jitter_gets_none() -> None:
+    error = ErrorFacts(ErrorCategory.RATE_LIMIT, reset_at=NOW + 100)
+
+    assert decide(error, Policy(), now=NOW).delay == 100.0
+
+
 @pytest.mark.parametrize("tries", [0, 1, 63, 64, 65, 10_000])
 def test_without_a_backoff_nothing_is_waited_for_however_often_it_failed(tries: int) -> None:
     assert Policy(initial_backoff=0.0).backoff(tries) == 0.0

@@ -4,9 +4,9 @@ Pure. Must not know: what happens in a world, what must hold there.
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from .codes import NO_STORE, Code
+from .codes import NO_STORE, Code, Edge
 from .shell import Shell
 from .story import Moment, Story
 
@@ -26,19 +26,22 @@ class Atlas:
         self.sources = array("q")
         self.targets = array("q")
         self.settings = array("B")
+        self._heads = self._following = array("q")
 
-    def note(self, source: int, what: str, code: Code, settings: int) -> None:
-        """An edge."""
-        target = self._numbers.get(code)
-        if target is None:
-            target = self._numbers[code] = len(self.codes)
-            self.codes.append(code)
-            self._parents.append(source)
-            self._whats.append(what)
-        if settings:
-            self.sources.append(source)
-            self.targets.append(target)
-            self.settings.append(settings)
+    def note(self, source: int, edges: Iterable[Edge]) -> None:
+        """What leads out of a world."""
+        numbers, codes = self._numbers, self.codes
+        for what, code, settings, _ in edges:
+            target = numbers.get(code)
+            if target is None:
+                target = numbers[code] = len(codes)
+                codes.append(code)
+                self._parents.append(source)
+                self._whats.append(what)
+            if settings:
+                self.sources.append(source)
+                self.targets.append(target)
+                self.settings.append(settings)
 
     def story(self, number: int, then: tuple[str, Code] | None = None) -> Story:
         """The way on which a world was found, and what happened then."""
@@ -55,11 +58,7 @@ class Atlas:
 
     def stuck(self, setting: int) -> int | None:
         """The first world from which no end can be reached on edges of this setting; None if there is none."""
-        heads = array("q", [-1]) * len(self.codes)
-        following = array("q", [-1]) * len(self.targets)
-        for edge, target in enumerate(self.targets):
-            following[edge] = heads[target]
-            heads[target] = edge
+        heads, following = self._edges_into()
         ends = bytearray(map(self._ends(setting), self.codes))
         to_do = [number for number, is_end in enumerate(ends) if is_end]
         while to_do:
@@ -72,6 +71,17 @@ class Atlas:
                 edge = following[edge]
         found = ends.find(0)
         return None if found < 0 else found
+
+    def _edges_into(self) -> "tuple[array[int], array[int]]":
+        """For each world the last edge that leads into it, for each edge the one before it that does; -1 for none."""
+        if len(self._following) != len(self.targets):
+            heads = array("q", [-1]) * len(self.codes)
+            following = array("q", [-1]) * len(self.targets)
+            for edge, target in enumerate(self.targets):
+                following[edge] = heads[target]
+                heads[target] = edge
+            self._heads, self._following = heads, following
+        return self._heads, self._following
 
     def _ends(self, setting: int) -> Callable[[Code], bool]:
         shell = self.shell

@@ -58,6 +58,7 @@ class Crawl:
         self._normal = Normal(scope)
         self._rules = scope.rules
         self._done: dict[tuple[object, ...], int] = {}
+        self._idle: dict[int, int] = {}
         self._answers: dict[tuple[int, Fetch], list[tuple[str, int]]] = {}
         self._saves: dict[tuple[int, bool, bool], Saved] = {}
 
@@ -126,13 +127,13 @@ class Crawl:
 
     def idle(self, number: int) -> int:
         """What a session has in memory is of no use any more: it is ending."""
-        key = ("idle", number)
-        if key not in self._done:
+        found = self._idle.get(number)
+        if found is None:
             work = self.works[number]
-            self._done[key] = self.number(
+            found = self._idle[number] = self.number(
                 Work(None, work.durable, None, work.hidden, work.hidden_at_start)
             )
-        return self._done[key]
+        return found
 
     def later(self, number: int, seconds: float) -> int:
         """Time passed."""
@@ -177,7 +178,7 @@ class Crawl:
             ("the checkpoint is cleared", cleared(work.durable)),
         ]
         return [
-            (what, self.number(attrs.evolve(work, durable=durable)))
+            (what, self.number(work.holding(durable)))
             for what, durable in changes
             if durable != work.durable
         ]
@@ -205,13 +206,13 @@ class Crawl:
         )
         closing = work.closing if answer.closed_until is None else answer.closed_until
         progress = progress.closed(answer.closed_until)
-        return self.number(attrs.evolve(work, progress=progress, closing=closing))
+        return self.number(Work(progress, work.durable, closing, work.hidden, work.hidden_at_start))
 
     def cursor_refused(self, number: int) -> int | None:
         """The service forgot the cursor; None if there is nothing left to do about it."""
         work = self.works[number]
         again = _at_work(work).cursor_refused()
-        return None if again is None else self.number(attrs.evolve(work, progress=again))
+        return None if again is None else self.number(work.having(again))
 
     def closed(self, number: int, until: float) -> int:
         """The source's limit is used up."""
@@ -249,7 +250,7 @@ class Crawl:
         if key not in self._done:
             work = self.works[key[1]]  # type: ignore[call-overload]
             progress = change(_at_work(work), work.durable)
-            self._done[key] = self.number(attrs.evolve(work, progress=progress))
+            self._done[key] = self.number(work.having(progress))
         return self._done[key]
 
     def saved(self, number: int, *, finishing: bool, marks_due: bool) -> Saved:
@@ -269,14 +270,13 @@ class Crawl:
         refusable = tuple(
             i for i in range(save.first, save.upto) if entries[i].status is Status.NEW
         )
-        known_then = attrs.evolve(
-            work, progress=progress.committed(save), durable=after, closing=None
-        )
+        committed = progress.committed(save)
+        known_then = Work(committed, after, None, work.hidden, work.hidden_at_start)
         return Saved(
             save,
             after,
             self.number(known_then),
-            self.number(attrs.evolve(work, durable=after)),
+            self.number(work.holding(after)),
             refusable,
         )
 

@@ -22,7 +22,18 @@ from ..words import Durability, Kind, Trigger
 from .invariants import Invariant, StepTaken
 from .scope import Scope
 
-__all__ = ["Decider", "Decisions", "Event", "Stepped"]
+__all__ = [
+    "CLEANED_UP",
+    "DIED",
+    "RECOVERED",
+    "RESTARTED",
+    "STORE_FAILED",
+    "WISHED",
+    "Decider",
+    "Decisions",
+    "Event",
+    "Stepped",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -44,15 +55,23 @@ class Decisions:
     begin: Callable[..., Progress] = begin
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Event:
-    """An event, as far as a step depends on it; see `Facts`."""
+    """An event, as far as a step depends on it; see `Facts`. Steps are looked up by it: the same one is found fastest."""
 
     trigger: str
     category: ErrorCategory | None = None
     reason: str | None = None
     delay_s: float = 0.0
     tries_allowed: int = 0
+
+
+CLEANED_UP: Final = Event(Trigger.CLEANED_UP)
+DIED: Final = Event(Trigger.CLEANED_UP, reason=Reason.DIED_IN_CLEANUP)
+RECOVERED: Final = Event(Trigger.RECOVERED)
+RESTARTED: Final = Event(Trigger.RESTARTED, reason=Reason.TAKEN_OVER)
+STORE_FAILED: Final = Event(Trigger.STORE_FAILED, ErrorCategory.DATABASE, Reason.STORE_UNAVAILABLE)
+WISHED: Final = Event(Trigger.CANCEL, reason=Reason.STOPPED_BY_USER)
 
 
 @attrs.frozen

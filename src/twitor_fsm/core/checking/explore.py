@@ -91,10 +91,10 @@ def _visit(
                 return finding(invariant, atlas.story(number)), edges
         found = shell.edges(code)
         edges += len(found)
-        for what, after, settings, broken in found:
+        for what, after, _, broken in found:
             if broken:
                 return finding(sentences[broken], atlas.story(number, (what, after))), edges
-            atlas.note(number, what, after, settings)
+        atlas.note(number, found)
         if len(codes) > most:
             return finding(FINITE, atlas.story(len(codes) - 1)), edges
     return None, edges

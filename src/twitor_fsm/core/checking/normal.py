@@ -40,34 +40,33 @@ class Normal:
     def __init__(self, scope: Scope) -> None:
         """In this setting."""
         self._scope = scope
-        self._items: dict[
-            tuple[int, frozenset[int]], tuple[tuple[Kept, ...], tuple[Kept, ...]]
-        ] = {}
+        self._durables: dict[tuple[int, frozenset[int]], tuple[Durable, Durable]] = {}
 
     def __call__(self, work: Work) -> Work:
         """The value that stands for this one."""
         scope, progress, durable = self._scope, work.progress, work.durable
         current = _walks_under_way(progress, durable)
-        normal_durable = Durable(
-            self._normal_items(durable.items, current),
-            durable.mark,
-            _ahead(durable.closed),
-            durable.tally if scope.keeps_counts else _NO_COUNTS,
-        )
+        normal_durable = self._normal_durable(durable, current)
         closing = _ahead(work.closing) if work.closing != durable.closed else None
         if progress is not None:
             progress = _normal_progress(progress, scope)
         renamed = _renamed(progress, normal_durable, current)
         return Work(*renamed, closing, work.hidden, work.hidden_at_start)
 
-    def _normal_items(self, items: tuple[Kept, ...], current: frozenset[int]) -> tuple[Kept, ...]:
-        """Of the same items, the same answer: most changes leave them alone."""
-        key = (id(items), current)
-        found = self._items.get(key)
+    def _normal_durable(self, durable: Durable, current: frozenset[int]) -> Durable:
+        """Of the same object, the same answer: most changes leave alone what is durable."""
+        key = (id(durable), current)
+        found = self._durables.get(key)
         if found is None:
-            normal = tuple(_normal_item(kept, self._scope, current) for kept in items)
-            found = self._items[key] = (items, normal)  # kept alive: its id must not be used again
-            self._items[id(normal), current] = (normal, normal)
+            scope = self._scope
+            normal = Durable(
+                tuple(_normal_item(kept, scope, current) for kept in durable.items),
+                durable.mark,
+                _ahead(durable.closed),
+                durable.tally if scope.keeps_counts else _NO_COUNTS,
+            )
+            found = self._durables[key] = (durable, normal)  # alive: its id is not used again
+            self._durables[id(normal), current] = (normal, normal)
         return found[1]
 
 
@@ -112,10 +111,10 @@ def _renamed(
         used.add(durable.mark.walk)
     if progress is not None:
         used |= _walks_met(progress)
-    ranks = {walk: rank for rank, walk in enumerate(sorted(used))}
-    if all(walk == rank for walk, rank in ranks.items()):
+    top = max(used)
+    if top == len(used) - 1:  # all from 0 up: each is its own rank
         return progress, durable
-    top = max(ranks)
+    ranks = {walk: rank for rank, walk in enumerate(sorted(used))}
 
     def rank(walk: int) -> int:
         return ranks[walk] if walk <= top else ranks[top] + walk - top

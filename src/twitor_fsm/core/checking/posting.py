@@ -11,7 +11,7 @@ from ..taxonomy import ErrorCategory, Reason
 from ..words import Durability, Kind, Trigger
 from .codes import ANSWERED, BEHIND, NO_STORE, NOBODY, OUT, WISH, Code, Edge
 from .crawl import Crawl, Saved
-from .deciding import Decider, Event, Stepped
+from .deciding import STORE_FAILED, Decider, Event, Stepped
 from .invariants import Invariant, Written
 
 __all__ = ["Posting"]
@@ -66,8 +66,7 @@ class Posting:
 
     def store_failed(self, what: str, code: Code, settings: int) -> Iterator[Edge]:
         """The store is out: the session ends without it."""
-        event = Event(Trigger.STORE_FAILED, ErrorCategory.DATABASE, Reason.STORE_UNAVAILABLE)
-        return self.post(what, code, settings, event)
+        return self.post(what, code, settings, STORE_FAILED)
 
     # -- commits ----------------------------------------------------------------------------------
 

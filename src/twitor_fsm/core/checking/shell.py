@@ -28,7 +28,7 @@ from .codes import (
     Edge,
 )
 from .crawl import Crawl
-from .deciding import Decider, Decisions, Event
+from .deciding import CLEANED_UP, DIED, RECOVERED, RESTARTED, WISHED, Decider, Decisions, Event
 from .invariants import Invariant
 from .posting import Posting
 from .scope import Scope
@@ -160,8 +160,7 @@ class Shell:
         yield "death", gone, 0, ""
         if flags & WISH:
             heard = (value, row, work, flags & ~WISH)
-            wish = Event(Trigger.CANCEL, reason=Reason.STOPPED_BY_USER)
-            yield from self._posting.post("", heard, ALWAYS, wish)
+            yield from self._posting.post("", heard, ALWAYS, WISHED)
             return
         yield "cancel", (value, row, work, flags | WISH), 0, ""
         for trigger in self._own.get(str(self.decider.values[value].state), ()):
@@ -186,13 +185,11 @@ class Shell:
             began = self.crawl.began(number, is_new=True)
             yield "start", (fresh, fresh, began, 0), ANSWERED, ""
         elif kind is Kind.ENDING:
-            died = Event(Trigger.CLEANED_UP, reason=Reason.DIED_IN_CLEANUP)
-            buried = decider.step(row, died)
+            buried = decider.step(row, DIED)
             yield "bury", (NOBODY, buried.value, number, 0), ANSWERED, buried.broken
         else:
             began = self.crawl.began(number, is_new=False)
-            restarted = Event(Trigger.RESTARTED, reason=Reason.TAKEN_OVER)
-            yield from self._posting.post("restart", (row, row, began, 0), ANSWERED, restarted)
+            yield from self._posting.post("restart", (row, row, began, 0), ANSWERED, RESTARTED)
 
     def _performed(self, code: Code) -> Iterator[Edge]:
         value, _, work, _ = code
@@ -216,7 +213,7 @@ class Shell:
             case ops.Post() as decided:
                 yield from self._decided(code, decided)
             case ops.Cleanup():
-                yield from self._posting.post("clean up", code, ALWAYS, Event(Trigger.CLEANED_UP))
+                yield from self._posting.post("clean up", code, ALWAYS, CLEANED_UP)
             case ops.End():
                 yield "nothing, though it has not ended", code, 0, ""
             case operation:
@@ -280,7 +277,7 @@ class Shell:
         session = self.decider.values[value]
         if session.tries == 0 and session.state != State.RETRYING:
             return value, ""
-        stepped = self.decider.step(value, Event(Trigger.RECOVERED))
+        stepped = self.decider.step(value, RECOVERED)
         return stepped.value, stepped.broken
 
     def _failed(self, what: str, code: Code, settings: int, event: Event) -> Iterator[Edge]:

@@ -78,6 +78,14 @@ class Work:
     hidden: int = 0
     hidden_at_start: int = 0
 
+    def having(self, progress: Progress) -> "Work":
+        """With other progress in memory."""
+        return Work(progress, self.durable, self.closing, self.hidden, self.hidden_at_start)
+
+    def holding(self, durable: Durable) -> "Work":
+        """With something else durable."""
+        return Work(self.progress, durable, self.closing, self.hidden, self.hidden_at_start)
+
 
 @attrs.frozen
 class World:
