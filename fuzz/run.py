@@ -36,7 +36,7 @@ from seeds import seeds  # noqa: E402 - it imports zipfile, which has to be meas
 HERE = Path(__file__).parent
 ALL = "all"
 MEMORY_MIB = 1024
-LONGEST = 1024
+LONGEST = 2048
 CLOSELY_EVERY = 8
 """Of so many inputs one is read twice, to compare; by its content, so that a find is found again."""
 TIMEOUT_S = 60

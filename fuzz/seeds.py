@@ -3,6 +3,7 @@
 Small ones: an input of 300 bytes is read ten times as fast as one of 4,000, and each changed byte of it matters.
 """
 
+import io
 import json
 import re
 import sys
@@ -104,6 +105,15 @@ def _entries() -> list[Any]:
     ]
 
 
+def _captured(body: bytes | None, *, in_base64: bool = False) -> dict[str, Any]:
+    """An entry of a HAR with nothing but what is looked at; its address and body are looked at whole, so they are not cut."""
+    url = "https://x.com/i/api/graphql/a/Bookmarks"
+    entry = tools.har_entry(body, url=url, in_base64=in_base64)
+    request = {name: entry["request"][name] for name in ("method", "url")}
+    response = {name: entry["response"][name] for name in ("status", "content")}
+    return {"request": request, "response": response}
+
+
 def _archive() -> bytes:
     records = [tools.like(0)], [tools.bookmark(1)]
     members = {"data/like.js": tools.script("like", records[0])}
@@ -111,11 +121,10 @@ def _archive() -> bytes:
 
 
 def _small_zip(packing: int) -> bytes:
-    import io
-
     found = io.BytesIO()
     with zipfile.ZipFile(found, "w", packing) as file:
-        file.writestr("data/bookmarks.js", tools.script("bookmarks", [tools.bookmark(1)]))
+        many = [tools.bookmark(number) for number in range(5)]  # more than a page
+        file.writestr("data/bookmarks.js", tools.script("bookmarks", many))
     return found.getvalue()
 
 
@@ -136,11 +145,7 @@ def seeds(name: str) -> Iterator[bytes]:
     liked = {**cache_, "likedAt": "2026-04-08T10:00:00.000Z"}
     entries = _entries()
     answers = [compact(cut(tools.answer([entry]))) for entry in entries]
-    har = [
-        tools.har_entry(answers[0]),
-        tools.har_entry(answers[0], in_base64=True),
-        tools.har_entry(None),
-    ]
+    har = [_captured(answers[0]), _captured(answers[1], in_base64=True), _captured(None)]
     scripts = [
         tools.script("like", [tools.like(0)]),
         tools.script("bookmarks", [tools.bookmark(0)]),
@@ -157,7 +162,7 @@ def seeds(name: str) -> Iterator[bytes]:
         "pages": [_lines([PAGE])],
         "answers": [answer + b"]" for answer in answers],
         "listing": [*map(compact, entries), compact(entries[:2])[1:-1]],
-        "har": [compact(cut(entry)) + b"]}}" for entry in har],
+        "har": [compact(entry) + b"]}}" for entry in har],
         "script": [*(script[11:] for script in scripts), b"bookmark.part0 = " + compact([bare])],
         "zip": [zip_[4:] for zip_ in (_archive(), _small_zip(0), _small_zip(8))],
         "packed": [*scripts, tools.script("bookmarks", [bare])],
