@@ -143,6 +143,15 @@ def seeds(name: str) -> Iterator[bytes]:
     csv = tools.exporter_csv(exporter)
     twillot, cache_ = cut(tools.twillot_record(0)), cut(tools.fieldtheory_record(0))
     liked = {**cache_, "likedAt": "2026-04-08T10:00:00.000Z"}
+    told = {
+        "id": "1",
+        "text": "t",
+        "author_id": "7",
+        "kind": "post",
+        "source": "x",
+        "stored_at": "",
+    }
+    told |= {"raw": {"tweet_id": "1", "full_text": "t", "user_id": "7"}}
     entries = _entries()
     answers = [compact(cut(tools.answer([entry]))) for entry in entries]
     har = [_captured(answers[0]), _captured(answers[1], in_base64=True), _captured(None)]
@@ -159,6 +168,7 @@ def seeds(name: str) -> Iterator[bytes]:
         "twillot": [compact(twillot) + b"]"],
         "fieldtheory": [_lines([cache_])],
         "fieldtheory_likes": [_lines([liked])],
+        "own_export": [tools.exported(0).encode() + b"\n", _lines([told, {**told, "raw": told}])],
         "pages": [_lines([PAGE])],
         "answers": [answer + b"]" for answer in answers],
         "listing": [*map(compact, entries), compact(entries[:2])[1:-1]],

@@ -55,6 +55,9 @@ _BEGINNINGS: Final = MappingProxyType(
         "twillot": b'[{"tweet_id":"1","full_text":"t"},',
         "fieldtheory": b'{"tweetId":"1","syncedAt":"","text":"t"}\n',
         "fieldtheory_likes": b'{"tweetId":"1","likedAt":"","text":"t"}\n',
+        "own_export": (
+            b'{"id":"1","text":"t","author_id":null,"kind":"post","source":"x","stored_at":"","raw":{}}\n'
+        ),
         "pages": b'{"data":[]}\n',
         "answers": b'[{"data":{"bookmark_timeline_v2":{}}},',
         "listing": b'{"data":{"bookmark_timeline_v2":{"timeline":{"instructions":[{"entries":[',
