@@ -143,7 +143,7 @@ def seeds(name: str) -> Iterator[bytes]:
     csv = tools.exporter_csv(exporter)
     twillot, cache_ = cut(tools.twillot_record(0)), cut(tools.fieldtheory_record(0))
     liked = {**cache_, "likedAt": "2026-04-08T10:00:00.000Z"}
-    told = {
+    told: dict[str, Any] = {
         "id": "1",
         "text": "t",
         "author_id": "7",
@@ -151,7 +151,7 @@ def seeds(name: str) -> Iterator[bytes]:
         "source": "x",
         "stored_at": "",
     }
-    told |= {"raw": {"tweet_id": "1", "full_text": "t", "user_id": "7"}}
+    told["raw"] = {"tweet_id": "1", "full_text": "t", "user_id": "7"}
     entries = _entries()
     answers = [compact(cut(tools.answer([entry]))) for entry in entries]
     har = [_captured(answers[0]), _captured(answers[1], in_base64=True), _captured(None)]
