@@ -452,3 +452,27 @@ def test_the_import_stays_light(code: str) -> None:
 
 def test_a_heavy_import_is_seen() -> None:
     assert loaded_by("import sqlalchemy") & HEAVY == {"sqlalchemy"}
+
+
+UNIT: Final = Path(__file__).parents[1] / "unit"
+SMALL: Final = frozenset({"attrs", "msgspec", "pytest", "tenacity", PACKAGE})
+"""What the pure tests may import besides the standard library and each other: the others cost more than the tests."""
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module.partition(".")[0]
+
+
+def test_the_pure_tests_import_nothing_that_takes_long() -> None:
+    files = sorted(UNIT.glob("*.py"))
+    known = SMALL | set(sys.stdlib_module_names) | {file.stem for file in files}
+
+    assert len(files) > 10
+    assert {file.name: set(imported_by(file)) - known for file in files} == {
+        file.name: set() for file in files
+    }

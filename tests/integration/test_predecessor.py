@@ -24,7 +24,7 @@
 | C2 | the service's reset time was thrown away | acceptance/test_categories.py::test_a_fault_ends_where_its_category_says (429 ...) |
 | C3 | a 401 in mid-crawl became NETWORK | acceptance/test_categories.py::test_a_fault_ends_where_its_category_says (401), test_x_api.py::test_each_refusal_becomes_its_exception |
 | C4 | no network at the login became AUTH | here::test_c4_... |
-| C5 | connection errors were fatal | here::test_c5_..., integration/test_classify.py::test_a_transport_error_is_a_network_error |
+| C5 | connection errors were fatal | here::test_c5_..., test_classify.py::test_a_transport_error_is_a_network_error |
 | C6 | any ValueError skipped its item | here::test_c6_... |
 | C7 | retries within retries | here::test_c7_... |
 | C8 | stop knew only the sessions of its own object | here::test_c8_... |

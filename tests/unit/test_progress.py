@@ -180,6 +180,14 @@ def test_an_empty_page_behind_the_tail_that_was_met_again_is_an_end() -> None:
     assert last.ended is Reason.END_VERIFIED
 
 
+def test_a_tail_of_which_a_part_was_met_again_is_doubted_whole() -> None:
+    doubting = Mark(walk=1, under_way=True, cursor="c", page_size=20, tail=30)
+
+    verdict = page_of(doubting, items=12, unseen=0, next_cursor=None, sizes=(20, 10))
+
+    assert (verdict.ended, verdict.mark.page_size, verdict.mark.tail) == (None, 10, 30)
+
+
 def test_three_pages_without_an_unseen_id_are_a_loop_and_two_are_none() -> None:
     mark = Mark(walk=1, under_way=True, cursor="a", barren=2)
     faults, barren = [], []

@@ -42,11 +42,10 @@ def _row_problems(row: "Row", spec: "MachineSpec", kinds: Mapping[str, Kind]) ->
     for name in (*row.sources, *((row.target,) if row.target is not None else ())):
         if name not in kinds:
             yield f"row {row}: unknown state {str(name)!r}"
-            return
     if not row.sources:
         yield f"row {row}: no source state"
     for name in row.sources:
-        if kinds[name] is Kind.FINAL:
+        if kinds.get(name) is Kind.FINAL:
             yield f"row {row}: leaves the final state {str(name)!r}"
     for effect in row.effects:
         if effect not in spec.effects:

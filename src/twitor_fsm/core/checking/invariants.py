@@ -97,8 +97,6 @@ def _paused_is_durable(world: World) -> bool:
     session, progress, row = world.session, world.progress, world.row
     if session is None or progress is None or session.state != State.PAUSED_RATE_LIMIT:
         return True
-    if world.is_behind:
-        return True
     is_noted = row is not None and row.state == State.PAUSED_RATE_LIMIT
     nothing_pending = progress.done == progress.saved
     mark = world.durable.mark
