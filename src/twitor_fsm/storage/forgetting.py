@@ -86,7 +86,10 @@ def _delete(connection: sa.Connection, user_id: str, crawls: tuple[int, ...]) ->
 
 
 class _OverwritesWhatItDeletes:
-    """SQLite leaves deleted rows readable in the file until their place is needed; meanwhile not."""
+    """SQLite leaves deleted rows readable in the file until their place is needed; meanwhile not.
+
+    Our own connections never do; one of an app's engine may.
+    """
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection: Final = connection
