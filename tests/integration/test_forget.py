@@ -27,7 +27,9 @@ from twitor_fsm.core.records import CrawlKey
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import CrawlOwned
 from twitor_fsm.storage import tables as t
+from twitor_fsm.storage.forgetting import forget
 from twitor_fsm.storage.store import SqlStore
+from twitor_fsm.testing.contracts.rows import ANNA, ARCHIVE
 
 Run = Callable[..., Result]
 SECRET = "a sentence that nobody is to find again"
@@ -221,6 +223,19 @@ async def test_a_crawl_that_was_begun_meanwhile_keeps_its_user(postgres: Place[S
 
     assert await store.count_bookmarks("me") == 1
     assert (await store.forget("me", now=0.0, is_gone=lambda _: True)).crawls == 2
+
+
+async def test_no_crawl_begins_while_its_user_is_forgotten(postgres: Place[SqlStore]) -> None:
+    """It would find as stored what is gone when the deletion is committed."""
+    store = await postgres.store()
+    await finish(store, await claim(store), new=new("1"), mark=over(1, 1))
+    async with store.engine.begin() as connection:
+        await connection.run_sync(forget, "me", now=0.0, is_gone=lambda _: True)
+        with pytest.raises(CrawlOwned, match="Try again"):
+            await claim(store, "s2", crawl=ARCHIVE)
+        await claim(store, "s3", crawl=ANNA)
+
+    assert not (await claim(store, "s2", crawl=ARCHIVE)).taken_over
 
 
 async def test_a_checkpoint_cleared_while_its_crawl_is_forgotten_is_none(

@@ -209,7 +209,7 @@ class SqliteFile:
     def empty_log(self, connection: sa.Connection) -> bool:
         """Move all of the log into the file, and cut it to nothing; False if others read or write all the while."""
         found = _driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return found[0] == 0
+        return bool(found[0] == 0)
 
     def _on_begin(self, connection: sa.Connection) -> None:
         _driver(connection).execute(self._begin)
