@@ -105,8 +105,11 @@ def _make_crawl(connection: sa.Connection, crawl: CrawlKey) -> Any:
 
 
 def _may_make(connection: sa.Connection, crawl: CrawlKey) -> bool:
-    """Whether no other claim makes this crawl's row now (PostgreSQL would have us wait for its transaction), and nobody
-    forgets the user: a crawl that began meanwhile would find as stored what is about to go."""
+    """Whether no other claim makes this crawl's row now, and nobody forgets its user.
+
+    PostgreSQL would have us wait for the other's transaction; and a crawl that begins while its user is forgotten would
+    find as stored what is about to go.
+    """
     if connection.dialect.name != "postgresql":
         return True
     user = sa.func.pg_try_advisory_xact_lock_shared(_number_of_user(crawl.user_id))
