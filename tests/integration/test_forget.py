@@ -121,7 +121,7 @@ def test_no_copy_is_left_where_sqlite_overwrites_nothing_by_itself(
     connect = sqlite3.connect
 
     def as_most_are_built(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*args, **options)
+        connection: sqlite3.Connection = connect(*args, **options)
         connection.execute("PRAGMA secure_delete = OFF").close()
         return connection
 
