@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,7 +27,9 @@ from twitor_fsm.core.records import CrawlKey
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import CrawlOwned
 from twitor_fsm.storage import tables as t
+from twitor_fsm.storage.forgetting import forget
 from twitor_fsm.storage.store import SqlStore
+from twitor_fsm.testing.contracts.rows import ANNA, ARCHIVE
 
 Run = Callable[..., Result]
 SECRET = "a sentence that nobody is to find again"
@@ -51,6 +56,10 @@ def crawled(run: Run, tmp_path: Path) -> Run:
     for user_id in ("42", "43"):
         assert run("crawl", str(file), "--user-id", user_id).exit_code == 0
     return run
+
+
+def holds_secret(folder: Path) -> bool:
+    return any(SECRET.encode() in file.read_bytes() for file in folder.glob("bookmarks.db*"))
 
 
 def test_a_user_is_forgotten_and_others_are_not(crawled: Run) -> None:
@@ -98,14 +107,65 @@ def test_a_token_that_stays_is_named(
 
 
 def test_what_is_forgotten_is_not_in_the_file_either(crawled: Run, tmp_path: Path) -> None:
-    def holds_secret() -> bool:
-        return any(SECRET.encode() in file.read_bytes() for file in tmp_path.glob("bookmarks.db*"))
-
     crawled("forget", "--user-id", "43", "--yes")
-    assert holds_secret()
+    assert holds_secret(tmp_path)
     crawled("forget", "--user-id", "42", "--yes")
 
-    assert not holds_secret()
+    assert not holds_secret(tmp_path)
+
+
+def test_no_copy_is_left_where_sqlite_overwrites_nothing_by_itself(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that were moved to another page while others were stored, and rows that were skipped first."""
+    connect = sqlite3.connect
+
+    def as_most_are_built(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.execute("PRAGMA secure_delete = OFF").close()
+        return connection
+
+    monkeypatch.setattr("sqlite3.dbapi2.connect", as_most_are_built)
+    drawn = random.Random(1)
+    ids = [drawn.randrange(10**17, 10**19) for _ in range(600)]
+    broken = [{"id": str(n), "txt": SECRET} for n in ids[:30]]
+    posts = [{"id": str(n), "text": f"{SECRET} {n}"} for n in ids]
+    for name, data in (("a.json", broken), ("b.json", posts)):
+        page = {"data": data, "meta": {"result_count": len(data)}}
+        (tmp_path / name).write_text(json.dumps(page))
+        assert run("crawl", name, "--user-id", "42").exit_code == 0
+    assert holds_secret(tmp_path)
+
+    assert run("forget", "--user-id", "42", "--yes").exit_code == 0
+
+    assert not holds_secret(tmp_path)
+
+
+def test_no_copy_waits_for_others_to_close_the_file(crawled: Run, tmp_path: Path) -> None:
+    crawled("forget", "--user-id", "43", "--yes")
+    with closing(sqlite3.connect(tmp_path / "bookmarks.db")) as other:
+        other.execute("SELECT count(*) FROM twitor_bookmark").fetchall()
+
+        assert crawled("forget", "--user-id", "42", "--yes").stderr == ""
+
+        assert not holds_secret(tmp_path)
+
+
+async def test_a_copy_that_somebody_reads_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with AsyncExitStack() as closes:
+        store = SqlStore(tmp_path / "bookmarks.db", busy_timeout_s=0.0)
+        await store.open()
+        closes.push_async_callback(store.close)
+        await finish(store, await claim(store), new=new("1"), mark=over(1, 1))
+        with closing(sqlite3.connect(tmp_path / "bookmarks.db", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM twitor_bookmark").fetchall()
+
+            assert (await store.forget("me", now=0.0, is_gone=lambda _: True)).bookmarks == 1
+
+    assert ["last process closes" in record.message for record in caplog.records] == [True]
 
 
 async def test_a_running_crawl_keeps_its_user(tmp_path: Path) -> None:
@@ -163,6 +223,19 @@ async def test_a_crawl_that_was_begun_meanwhile_keeps_its_user(postgres: Place[S
 
     assert await store.count_bookmarks("me") == 1
     assert (await store.forget("me", now=0.0, is_gone=lambda _: True)).crawls == 2
+
+
+async def test_no_crawl_begins_while_its_user_is_forgotten(postgres: Place[SqlStore]) -> None:
+    """It would find as stored what is gone when the deletion is committed."""
+    store = await postgres.store()
+    await finish(store, await claim(store), new=new("1"), mark=over(1, 1))
+    async with store.engine.begin() as connection:
+        await connection.run_sync(forget, "me", now=0.0, is_gone=lambda _: True)
+        with pytest.raises(CrawlOwned, match="Try again"):
+            await claim(store, "s2", crawl=ARCHIVE)
+        await claim(store, "s3", crawl=ANNA)
+
+    assert not (await claim(store, "s2", crawl=ARCHIVE)).taken_over
 
 
 async def test_a_checkpoint_cleared_while_its_crawl_is_forgotten_is_none(

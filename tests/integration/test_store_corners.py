@@ -33,6 +33,7 @@ from store_factories import (
 from twitor_fsm.core.listing import Known
 from twitor_fsm.core.records import CrawlKey
 from twitor_fsm.core.taxonomy import Reason
+from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import (
     ConfigurationError,
     SchemaMismatch,
@@ -410,7 +411,14 @@ async def test_a_file_of_another_program_is_not_taken_over(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("column", "text"),
-    [("counters", "garbage"), ("category", "NO SUCH"), ("owner", "{}"), ("absorbed", "7")],
+    [
+        ("counters", "garbage"),
+        ("counters", '{"seen": "many"}'),
+        ("counters", '{"errors": {"FATAL": null}}'),
+        ("category", "NO SUCH"),
+        ("owner", "{}"),
+        ("absorbed", "7"),
+    ],
 )
 async def test_a_session_that_cannot_be_read_hides_no_other(
     place: Place[SqlStore], caplog: pytest.LogCaptureFixture, column: str, text: str
@@ -432,3 +440,21 @@ async def test_a_session_that_cannot_be_read_hides_no_other(
             await broken
     assert (await claim(store, "hers", crawl=CrawlKey("anna", "x"))).session.ordinal == 2
     assert (await store.forget("me", now=4e9, is_gone=lambda _: False)).sessions == 1
+
+
+@pytest.mark.parametrize("column", ["ordinal", "fence", "lease_until", "started_at", "resume_at"])
+async def test_a_word_where_sqlite_should_hold_a_number_hides_no_other_session(
+    tmp_path: Path, column: str
+) -> None:
+    path = tmp_path / "bookmarks.db"
+    async with CrawlEngine(str(path)) as engine:
+        await claim(engine.store, "bad")
+        await claim(engine.store, "good", crawl=CrawlKey("anna", "x"))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(f"UPDATE twitor_session SET {column} = 'x' WHERE session_id = 'bad'")
+            other.commit()
+
+        assert [record.session_id for record in await engine.sessions()] == ["good"]
+        with pytest.raises(SessionUnreadable, match="session bad cannot be read"):
+            await claim(engine.store, "next")
+        assert (await engine.store.forget("me", now=4e9, is_gone=lambda _: False)).sessions == 1

@@ -105,17 +105,29 @@ def _make_crawl(connection: sa.Connection, crawl: CrawlKey) -> Any:
 
 
 def _may_make(connection: sa.Connection, crawl: CrawlKey) -> bool:
-    """Whether no other claim makes this crawl's row now: PostgreSQL would have us wait for its transaction."""
+    """Whether no other claim makes this crawl's row now, and nobody forgets its user.
+
+    PostgreSQL would have us wait for the other's transaction; and a crawl that begins while its user is forgotten would
+    find as stored what is about to go.
+    """
     if connection.dialect.name != "postgresql":
         return True
-    lock = sa.func.pg_try_advisory_xact_lock(_number_of(crawl))
-    return bool(connection.execute(sa.select(lock)).scalar())
+    user = sa.func.pg_try_advisory_xact_lock_shared(_number_of_user(crawl.user_id))
+    row = sa.func.pg_try_advisory_xact_lock(_number_of(crawl))
+    return all(connection.execute(sa.select(user, row)).one())
 
 
 def _number_of(crawl: CrawlKey) -> int:
     """What an advisory lock calls the crawl whose row is being made."""
     name = f"{crawl.source}\0{crawl.user_id}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
+
+
+def _number_of_user(user_id: str) -> int:
+    """What an advisory lock calls a user who is being forgotten."""
+    name = user_id.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(name, digest_size=8, person=b"user").digest()
+    return int.from_bytes(digest, signed=True)
 
 
 def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
@@ -127,10 +139,15 @@ def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
 
 
 def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
-    """The ids of all rows of a user's crawls, ours until the transaction ends; waits, and has claims not wait for us."""
+    """The ids of all rows of a user's crawls, ours until the transaction ends; waits, and has claims not wait for us.
+
+    Meanwhile no claim makes another.
+    """
     c = t.crawl.c
     mine = sa.select(c.id, c.source).where(c.user_id == user_id).order_by(c.id)
     if connection.dialect.name == "postgresql":
+        alone = sa.func.pg_advisory_xact_lock(_number_of_user(user_id))
+        connection.execute(sa.select(alone))
         for row in connection.execute(mine).all():  # first what `ensure_crawl` takes first
             number = _number_of(CrawlKey(user_id, row.source))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))

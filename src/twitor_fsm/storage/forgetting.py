@@ -55,8 +55,11 @@ def _refuse_running(
     if found is None:
         return
     owner = _owner(found.owner)
-    if owner is not None and found.lease_until > now and not is_gone(owner):
-        raise CrawlOwned(found.session_id, str(owner), found.lease_until)
+    lease_until = found.lease_until
+    if not isinstance(lease_until, (int, float)):  # SQLite keeps any text there, which is no lease
+        lease_until = 0.0
+    if owner is not None and lease_until > now and not is_gone(owner):
+        raise CrawlOwned(found.session_id, str(owner), lease_until)
     if connection.execute(alive.with_for_update(skip_locked=True)).first() != found:
         raise CrawlOwned(found.session_id, "another process", now + _MOMENT_S)
 
@@ -86,7 +89,10 @@ def _delete(connection: sa.Connection, user_id: str, crawls: tuple[int, ...]) ->
 
 
 class _OverwritesWhatItDeletes:
-    """SQLite leaves deleted rows readable in the file until their place is needed; meanwhile not."""
+    """SQLite leaves deleted rows readable in the file until their place is needed; meanwhile not.
+
+    Our own connections never do; one of an app's engine may.
+    """
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection: Final = connection

@@ -5,7 +5,7 @@ Must not know: statements, connections.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,17 @@ _encode = json.JSONEncoder(
     separators=(",", ":")
 ).encode  # made once; json.dumps makes one each time
 _COUNTERS = tuple(a.name for a in attrs.fields(Counters))
+_NUMBERS = (
+    "ordinal",
+    "seq",
+    "tries",
+    "fence",
+    "revision",
+    "lease_until",
+    "started_at",
+    "updated_at",
+)
+_NUMBERS_OR_NONE = ("retry_at", "resume_at", "ended_at")
 
 
 def json_text(value: object) -> str:
@@ -67,6 +78,19 @@ def counters_text(counters: Counters) -> str:
     values = {name: getattr(counters, name) for name in _COUNTERS}
     values["errors"] = dict(counters.errors)
     return json_text(values)
+
+
+def _counters_from(text: str) -> Counters:
+    found = Counters(**json.loads(text))
+    _require_numbers(getattr(found, name) for name in _COUNTERS if name != "errors")
+    _require_numbers(found.errors.values())
+    return found
+
+
+def _require_numbers(values: Iterable[object]) -> None:
+    """SQLite keeps text in a column of numbers, too; whoever compares it with one would be surprised."""
+    if not all(isinstance(value, (int, float)) for value in values):
+        raise TypeError("a number was expected")
 
 
 def owner_text(owner: Owner) -> str:
@@ -94,7 +118,13 @@ def value_columns(value: SessionValue) -> dict[str, Any]:
 
 
 def session_from(row: Mapping[str, Any]) -> SessionRecord:
-    """A row of `twitor_session` joined with its crawl's user and source."""
+    """A row of `twitor_session` joined with its crawl's user and source.
+
+    Raises:
+        ValueError, TypeError, AttributeError: No version of ours wrote it.
+    """
+    _require_numbers(row[name] for name in _NUMBERS)
+    _require_numbers(row[name] for name in _NUMBERS_OR_NONE if row[name] is not None)
     category = row["category"]
     return SessionRecord(
         session_id=row["session_id"],
@@ -110,7 +140,7 @@ def session_from(row: Mapping[str, Any]) -> SessionRecord:
             reason=row["reason"],
             absorbed=tuple(json.loads(row["absorbed"])),
         ),
-        counters=Counters(**json.loads(row["counters"])),
+        counters=_counters_from(row["counters"]),
         fence=row["fence"],
         revision=row["revision"],
         owner=owner_from(row["owner"]),

@@ -19,7 +19,7 @@ from ..core.progress import Checkpoint
 from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
 from ..core.taxonomy import Reason
-from ..errors import ConfigurationError, SessionUnreadable, StoreUnavailable
+from ..errors import ConfigurationError, SessionUnreadable, StoreError, StoreUnavailable
 from . import checkpoints, claims, forgetting, reads, schema, tables, writer
 from .base import Batch, Bookmark, Forgotten, SkippedRow
 from .engines import create_engine, known_driver, postgres_engine
@@ -364,7 +364,23 @@ class SqlStore:
         self, user_id: str, *, now: float, is_gone: Callable[[Owner], bool]
     ) -> Forgotten:
         """Delete every row of a user; SQLite overwrites them in its file. Raises `CrawlOwned` while a session runs."""
-        return await self._run.write(forgetting.forget, user_id, now=now, is_gone=is_gone)
+        forgotten = await self._run.write(forgetting.forget, user_id, now=now, is_gone=is_gone)
+        if self._thread is not None and self._file is not None:
+            await self._empty_log(self._thread, self._file)
+        return forgotten
+
+    async def _empty_log(self, thread: ThreadRunner, file: SqliteFile) -> None:
+        """Until then the deleted rows stand in the file: their overwriting is only in the log."""
+        try:
+            is_empty = await thread.outside(file.empty_log)
+        except StoreError as error:
+            _LOG.warning("what was deleted is still in the database's file or its log: %s", error)
+            return
+        if not is_empty:
+            _LOG.warning(
+                "what was deleted is still in the database's file or its log (-wal), which other connections use; it is "
+                "overwritten when the last process closes the database"
+            )
 
 
 def _url_of(database: str | Path | sa.URL) -> sa.URL:
