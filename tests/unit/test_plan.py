@@ -150,6 +150,30 @@ def test_nothing_is_fetched_ahead_that_a_limit_on_items_would_leave(
     assert planned(page_in_hand(rules=Rules(page_size=3, max_items=most))).prefetch == ahead
 
 
+def test_an_item_that_was_skipped_and_not_yet_saved_counts_for_the_limit() -> None:
+    rules = Rules(page_size=3, max_items=3)
+
+    progress = page_in_hand(rules=rules, invalid=frozenset({0})).skipped(0)
+    saved = progress.committed(progress.save())
+
+    assert planned(progress) == ops.Plan(ops.Commit())
+    assert planned(saved) == ops.Plan(ops.Post(Trigger.CANCEL, reason=Reason.MAX_ITEMS))
+
+
+@pytest.mark.parametrize(("most", "ahead"), [(5, None), (6, ops.Fetch("6", 3))])
+def test_what_was_saved_of_a_page_counts_once_for_the_limit(
+    most: int, ahead: ops.Fetch | None
+) -> None:
+    rules = Rules(page_size=3, max_items=most, has_handler=True, checkpoint_every=1)
+    first = page_in_hand(rules=rules).handled().handled().handled()
+    second = first.committed(first.save()).fetched(("d", "d", "e"), next_cursor="6", end=End.MORE)
+
+    one_saved = second.looked_up({}).handled()
+    one_saved = one_saved.committed(one_saved.save())
+
+    assert planned(one_saved) == ops.Plan(ops.Handle(2), ahead)
+
+
 def test_known_items_are_no_reason_to_stop_fetching_ahead() -> None:
     known = {key: Known(stored=True) for key in "abc"}
 

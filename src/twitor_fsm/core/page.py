@@ -20,6 +20,7 @@ __all__ = [
     "Tally",
     "count",
     "entries_of",
+    "is_fresh",
     "judge",
     "limit_of",
     "redo_entries",
@@ -165,7 +166,8 @@ def judge(page: PageInHand, mark: Mark, rules: Rules, caught_up_at: Place | None
     )
 
 
-def _is_fresh(entry: Entry) -> bool:
+def is_fresh(entry: Entry) -> bool:
+    """Whether it is one of those that `max_items` limits: stored or skipped by this session, now or soon."""
     return entry.status in {Status.NEW, Status.INVALID, Status.SKIPPED}
 
 
@@ -175,7 +177,7 @@ def limit_of(entries: tuple[Entry, ...], max_items: int | None, fresh: int) -> i
         return len(entries)
     left = max_items - fresh
     for index, entry in enumerate(entries):
-        if _is_fresh(entry):
+        if is_fresh(entry):
             if left <= 0:
                 return index
             left -= 1
@@ -186,7 +188,7 @@ def count(tally: Tally, entries: tuple[Entry, ...]) -> Tally:
     """The counts with these elements added: each counts once a session, in one of three ways."""
     stored = known = skipped = fresh = 0
     for entry in entries:
-        fresh += _is_fresh(entry)
+        fresh += is_fresh(entry)
         if not entry.counts:
             continue
         if entry.status is Status.NEW:

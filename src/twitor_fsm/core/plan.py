@@ -252,10 +252,8 @@ def _ahead(progress: Progress, now: float) -> Fetch | None:
     if verdict.ended is not None or verdict.fault is not None or page.limit < len(page.entries):
         return None
     most = progress.rules.max_items
-    if most is not None:
-        coming = sum(1 for e in page.entries if e.status in {Status.NEW, Status.INVALID})
-        if progress.tally.fresh + coming >= most:
-            return None
+    if most is not None and progress.fresh_with_page >= most:
+        return None
     return _unless_closed(progress, now, Fetch(verdict.mark.cursor, verdict.mark.page_size))
 
 

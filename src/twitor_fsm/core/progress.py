@@ -18,6 +18,7 @@ from .page import (
     Tally,
     count,
     entries_of,
+    is_fresh,
     judge,
     limit_of,
     redo_entries,
@@ -205,6 +206,12 @@ class Progress:
         """Whether `max_items` items have been stored or skipped."""
         most = self.rules.max_items
         return most is not None and self.pending_tally().fresh >= most
+
+    @property
+    def fresh_with_page(self) -> int:
+        """How many items will have been stored or skipped when the page in hand is done, whatever `max_items` allows."""
+        entries = _require(self.page).entries[self.saved :]
+        return self.tally.fresh + sum(map(is_fresh, entries))
 
     @property
     def unsaved(self) -> int:
