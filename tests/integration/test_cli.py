@@ -154,6 +154,17 @@ def test_another_address_that_does_not_serve_the_api_is_named(
     assert address in line
 
 
+@pytest.mark.parametrize(
+    "verb", ["sessions list", "skipped list", "skipped retry", "checkpoint show"]
+)
+def test_who_asks_about_an_unknown_user_is_not_told_that_there_is_nothing(
+    crawled: Run, verb: str
+) -> None:
+    result = crawled(*verb.split(), "--user-id", "nobody")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "nothing is known of user 'nobody'" in result.stderr
+
+
 @pytest.mark.parametrize("output", [(), ("-o", "out.jsonl")])
 def test_an_export_of_an_unknown_user_is_a_mistake(
     crawled: Run, tmp_path: Path, output: tuple[str, ...]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..database import one_crawl, opened
+from ..database import one_crawl, opened, refuse_unknown_user
 from ..failures import Failure
 from ..options import common, user_id
 from ..shapes import checkpoint_shape, checkpoint_words
@@ -48,6 +48,8 @@ def show_checkpoint(
 
     async def run() -> int:
         async with opened(db, look=True) as engine:
+            if user_id is not None:
+                await refuse_unknown_user(engine, user_id)
             found = [
                 (key, await engine.store.checkpoint(key))
                 for key in await engine.store.crawls()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..database import find_session, opened
+from ..database import find_session, opened, refuse_unknown_user
 from ..options import common, user_id
 from ..shapes import session_shape, state_line
 from ..terminal import emit, printable, table, tell
@@ -51,6 +51,8 @@ def list_sessions(
 
     async def run() -> int:
         async with opened(db, look=True) as engine:
+            if user_id is not None:
+                await refuse_unknown_user(engine, user_id)
             records = await engine.store.sessions(user_id=user_id, limit=limit)
             now = engine.clock.now()
         if as_json:

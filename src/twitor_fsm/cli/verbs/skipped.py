@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..database import opened, with_db
+from ..database import opened, refuse_unknown_user, with_db
 from ..failures import Failure
 from ..options import common, user_id
 from ..terminal import emit, say, tell
@@ -38,6 +38,8 @@ def list_skipped(
 
     async def run() -> int:
         async with opened(db, look=True) as engine:
+            if user_id is not None:
+                await refuse_unknown_user(engine, user_id)
             rows = await engine.store.skipped(user_id=user_id, limit=limit)
             now = engine.clock.now()
         if as_json:
@@ -94,6 +96,8 @@ def retry_skipped(
 
     async def run() -> int:
         async with opened(db) as engine:
+            if user_id is not None:
+                await refuse_unknown_user(engine, user_id)
             marked = await engine.retry_skipped(user_id, keys=keys or None)
         if keys and not marked:
             raise Failure(
