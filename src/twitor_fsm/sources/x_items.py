@@ -191,8 +191,8 @@ def utc(text: object) -> str | None:
         return None
     try:
         found = datetime.fromisoformat(text)
-        if len(text) == _UTC_CHARS and text[-1] == "Z" and text[10] == "T":
-            return text  # what X sends, checked
+        if len(text) == _UTC_CHARS and text[7] + text[10] + text[19] + text[-1] == "-T.Z":
+            return text  # what X sends, checked; not a week's date, nor a comma
         if found.tzinfo is None:
             return None
         return found.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
