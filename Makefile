@@ -34,7 +34,9 @@ install: $(STAMP)  ## Create .venv and install the package with all that a contr
 demo: $(STAMP)  ## Crawl 1,000 simulated bookmarks through faults into demo.db
 	$(BIN)/twitor demo
 
+# Compiled first: the tests start hundreds of processes, and where PYTHONDONTWRITEBYTECODE is set each would compile it again.
 test: $(STAMP)  ## Run the whole suite (WORKERS=0 runs it in one process, ARGS= goes to pytest)
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/python $(PYTEST) $(ARGS)
 
 nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prove the real numbers

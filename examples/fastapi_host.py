@@ -1,7 +1,7 @@
 """A FastAPI app that hosts crawls: start one, watch its events, ask for its state, cancel it.
 
 Run it as it is: `python examples/fastapi_host.py` drives the app once against the simulated X API. As a server:
-`uvicorn --app-dir examples fastapi_host:app`, with X_BEARER_TOKEN and X_API_URL set.
+`uvicorn --app-dir examples fastapi_host:app`, with X_BEARER_TOKEN set (TWITOR_API_URL for a simulator).
 """
 
 import asyncio
@@ -26,10 +26,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One engine and one source for the whole app; both end with it, running crawls gracefully."""
     async with CrawlEngine(os.environ.get("DATABASE_URL", "bookmarks.db")) as engine:
         app.state.engine = engine
-        app.state.source = XBookmarks(
-            os.environ["X_BEARER_TOKEN"],
-            base_url=os.environ.get("X_API_URL", "https://api.x.com"),
-        )
+        app.state.source = XBookmarks(os.environ["X_BEARER_TOKEN"])
         app.state.handles = {}
         yield
 
@@ -105,7 +102,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with Simulator(300, faults="none") as x:
             os.environ["X_BEARER_TOKEN"] = x.token
-            os.environ["X_API_URL"] = x.base_url
+            os.environ["TWITOR_API_URL"] = x.base_url
             os.environ["DATABASE_URL"] = str(Path(folder) / "app.db")
             transport = httpx.ASGITransport(app=app)
             async with (

@@ -20,6 +20,7 @@ from .errors import ConfigurationError
 
 __all__ = [
     "Settings",
+    "api_url_from_environment",
     "bearer_token_from_environment",
     "colour_from_environment",
     "get_settings",
@@ -393,6 +394,12 @@ def colour_from_environment() -> bool:
 def valkey_is_chosen() -> bool:
     """Whether the environment says where Valkey is, or leaves it to a default."""
     return bool(os.environ.get("VALKEY_URL", "").strip())
+
+
+def api_url_from_environment() -> str:
+    """Where the X API is: `TWITOR_API_URL`, or X's own address; not checked."""
+    own = attrs.fields(Settings).api_url
+    return os.environ.get(own.metadata["env"], "").strip() or str(own.default)
 
 
 def bearer_token_from_environment() -> str | None:

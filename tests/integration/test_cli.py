@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.cli.check_database import has_wal_reset_bug
-from twitor_fsm.cli.database import with_db
 from twitor_fsm.cli.terminal import json_text, printable
 from twitor_fsm.cli.words import (
     ago,
+    as_called,
     before_again,
     clock_time,
     count,
@@ -31,6 +31,7 @@ from twitor_fsm.cli.words import (
     local_times,
     say_again,
     short_owner,
+    with_db,
 )
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.errors import ConfigurationError
@@ -163,6 +164,47 @@ def test_who_asks_about_an_unknown_user_is_not_told_that_there_is_nothing(
     result = crawled(*verb.split(), "--user-id", "nobody")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "nothing is known of user 'nobody'" in result.stderr
+
+
+def test_a_command_that_an_error_suggests_is_for_the_same_database(
+    crawled: Run, file: Path
+) -> None:
+    crawled("crawl", str(file), "--db", "two.db")
+
+    result = crawled("sessions", "show", "nobody", "--db", "two.db")
+
+    assert result.exit_code == 2
+    assert result.stderr.rstrip().endswith("twitor sessions list --db two.db")
+
+
+@pytest.mark.parametrize(
+    ("message", "called"),
+    [
+        ("Begin with: twitor crawl", "Begin with: twitor crawl --db my.db"),
+        ("Wait, or: twitor sessions cancel 01a214a1-0000-7000-8000-0123456789ab. So", None),
+        ("Bring it up with: twitor db upgrade --db other.db", "as it is"),
+        ("`twitor crawl` reads from X; twitor: wrong", "as it is"),
+    ],
+)
+def test_a_suggested_command_is_completed_once(message: str, called: str | None) -> None:
+    if called is None:
+        called = message.replace("ab. So", "ab --db my.db. So")
+    assert as_called(message, "my.db") == (message if called == "as it is" else called)
+    assert as_called(message, None) == message
+
+
+@pytest.mark.parametrize("text", ["plain", "\u00fcml\u00e4ut"])
+def test_an_export_as_csv_is_named_as_what_it_is(run: Run, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "posts.json"
+    path.write_text(json.dumps({"data": [post(1, text)]}))
+    run("crawl", str(path))
+    run("export", "-o", "own.csv")
+
+    result = run("crawl", "own.csv")
+
+    assert result.exit_code == 2
+    assert "a CSV that `twitor export` wrote" in result.stderr
+    assert "--format jsonl" in result.stderr
 
 
 @pytest.mark.parametrize("output", [(), ("-o", "out.jsonl")])
@@ -942,7 +984,7 @@ def test_the_advice_is_that_of_the_reason() -> None:
     assert before_again(ErrorCategory.AUTH, Reason.TOKEN_REFUSED).startswith("get a new token")
     assert before_again(ErrorCategory.AUTH, Reason.TOKEN_MISSING).startswith("put a user's token")
     for reason in (Reason.ACCESS_REFUSED, Reason.SCOPE_MISSING, Reason.APP_ONLY_TOKEN):
-        assert before_again(ErrorCategory.AUTH, reason) == "do what the message says, then"
+        assert before_again(ErrorCategory.AUTH, reason).startswith("do what the message says; if")
 
 
 def test_words() -> None:

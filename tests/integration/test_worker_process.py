@@ -273,7 +273,9 @@ async def test_a_signal_ends_a_request_at_once_and_gives_the_crawl_back(site: Si
             assert (await site.health())["in_flight"] == 1
             worker.process.send_signal(signal.SIGTERM)
             assert await worker.ended() == 0
-    assert any(f"user {USER}: stopped: " in line for line in worker.lines), worker.lines
+    assert any(f"user {USER}: stopped; a checkpoint is saved" in line for line in worker.lines), (
+        worker.lines
+    )
     health = await site.health()
     assert (health["in_flight"], (health["queue_size"] or 0) + (health["delayed"] or 0)) == (0, 1)
 

@@ -831,3 +831,19 @@ async def test_tokens_of_the_wrong_kind_are_told_apart() -> None:
         narrow = sim.issue_token("narrow", scopes=["tweet.read"])
         assert await reason(narrow) is Reason.SCOPE_MISSING
         assert await reason(sim.token, sim.user_ids[1]) is Reason.ACCESS_REFUSED
+
+
+async def test_a_source_without_an_address_asks_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(http(200, ONE)) as server:
+        monkeypatch.setenv("TWITOR_API_URL", server.base_url)
+        async with XBookmarks(TOKEN) as x:
+            await x.fetch(USER, None, None)
+
+        assert len(server.asked) == 1
+
+
+async def test_what_a_service_says_twice_is_quoted_once() -> None:
+    error = await refused(http(401, {"title": "Unauthorized", "detail": "Unauthorized"}))
+    assert str(error).count("Unauthorized") == 1

@@ -93,8 +93,19 @@ class VerbGroup(click.Group):
             failure = failure_of(exc)
             if failure.is_unexpected and "--debug" in words:
                 say(*"".join(traceback.format_exception(exc)).splitlines())
-            sys.exit(close(failure, as_json=as_json))
+            sys.exit(close(failure, as_json=as_json, db=_db_in(words)))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _db_in(words: Sequence[str]) -> str | None:
+    """What `--db` is on a command line."""
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == "--db":
+            found = following
+        elif word.startswith("--db="):
+            found = word.removeprefix("--db=")
+    return found
 
 
 def _one_line(error: click.UsageError) -> str:

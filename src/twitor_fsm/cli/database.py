@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .failures import Failure
-from .words import program
+from .words import program, with_db
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -28,7 +28,6 @@ __all__ = [
     "refuse_memory",
     "refuse_unknown_user",
     "refused",
-    "with_db",
 ]
 
 _MANY: Final = 100_000
@@ -70,19 +69,6 @@ def clear_name(database: str) -> str:
 
     file = file_of(database)
     return without_password(database) if file is None else str(file)
-
-
-def with_db(command: str, db: str | None) -> str:
-    """A command to run, on the same database; called as this program was, and without a password."""
-    import shlex
-
-    from ..config import without_password
-
-    name, _, rest = command.partition(" ")
-    command = f"{program()} {rest}" if name == "twitor" else command
-    if db is None:
-        return command
-    return f"{command} --db {shlex.quote(without_password(db) if '://' in db else db)}"
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ Must not know: what a verb does.
 from typing import Final
 
 from .terminal import drop_stdout, emit, say
-from .words import short_owner
+from .words import as_called, short_owner
 
 __all__ = ["ERROR_WORDS", "Failure", "close", "failure_of"]
 
@@ -98,19 +98,20 @@ def _of_source(error: Exception) -> Failure:
     return Failure(found.message, code_of_category(found.category))
 
 
-def close(failure: Failure, *, as_json: bool, said: bool = False) -> int:
+def close(failure: Failure, *, as_json: bool, said: bool = False, db: str | None = None) -> int:
     """Tell of a failure.
 
     Args:
         failure: What went wrong.
         as_json: Print an object for programs too.
         said: People know already.
+        db: What `--db` was: a command that is suggested has it too.
 
     Returns:
         The exit code.
     """
     if not said:
-        say(f"twitor: {failure.message}", colour="red")
+        say(f"twitor: {as_called(failure.message, db)}", colour="red")
     if as_json:
         try:
             emit(

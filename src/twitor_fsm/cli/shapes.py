@@ -7,7 +7,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.states import State
-from .database import with_db
 from .words import (
     ago,
     before_again,
@@ -17,6 +16,7 @@ from .words import (
     say_again,
     short_owner,
     state_words,
+    with_db,
 )
 
 if TYPE_CHECKING:

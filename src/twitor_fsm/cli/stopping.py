@@ -185,4 +185,4 @@ def stoppable(stop: Stop) -> None:
 
 def stopped_early() -> Failure:
     """A signal came before the crawl began."""
-    return Failure("stopped before the crawl began; nothing was changed. Run it again", 75)
+    return Failure("stopped before the crawl began; no bookmark was stored. Run it again", 75)

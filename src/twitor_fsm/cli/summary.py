@@ -6,9 +6,8 @@ Must not know: terminals.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .database import with_db
 from .outcome import Outcome
-from .words import before_again, clock_time, count, duration, parts, state_colour
+from .words import before_again, clock_time, count, duration, parts, state_colour, with_db
 
 if TYPE_CHECKING:
     from ..report import CrawlReport
@@ -40,8 +39,11 @@ def summary(outcome: Outcome, *, now: float, closing: Sequence[str] | None = Non
 
 def _headline(report: "CrawlReport", *, now: float) -> str:
     if report.completed:
+        if report.counters.seen == 0 and not report.resumed_from:
+            return "Completed: there was nothing in the listing."
         if report.counters.stored == 0 and report.counters.already_known:
-            return "Completed: nothing new, every bookmark is stored already."
+            left = ", or was skipped" if report.counters.skipped else ""
+            return f"Completed: nothing new, every bookmark is stored already{left}."
         return "Completed: everything in the listing is stored or recorded as skipped."
     if report.lost:
         return "Taken over: another process goes on with this crawl."

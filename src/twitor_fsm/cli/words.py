@@ -16,6 +16,7 @@ from ..core.taxonomy import ErrorCategory, Reason
 
 __all__ = [
     "ago",
+    "as_called",
     "before_again",
     "clock_time",
     "count",
@@ -28,6 +29,7 @@ __all__ = [
     "state_colour",
     "state_words",
     "what_happened",
+    "with_db",
     "without_advice",
 ]
 
@@ -53,17 +55,18 @@ _COLOURS: Final = {
     "shut_down": "yellow",
 }
 
-_AS_TOLD: Final = "do what the message says, then"
+_AS_TOLD: Final = "do what the message says; if it still fits, then"
+_TOKENS: Final = "X_BEARER_TOKEN, or the user's file in TWITOR_TOKEN_DIR"
 _NEXT: Final = {
-    ErrorCategory.AUTH: "get a new token, put it into X_BEARER_TOKEN, then",
+    ErrorCategory.AUTH: f"get a new token, put it where the old one is ({_TOKENS}), then",
     ErrorCategory.RATE_LIMIT: "when the pause is over",
-    ErrorCategory.NETWORK: "when the network is back (twitor doctor looks at it)",
+    ErrorCategory.NETWORK: "when the network is back (twitor doctor, with the same options, looks at it)",
     ErrorCategory.VALIDATION: "look at the skipped items (twitor skipped list), then",
-    ErrorCategory.DATABASE: "see to the database (twitor doctor looks at it), then",
+    ErrorCategory.DATABASE: "see to the database (twitor doctor, with the same --db, looks at it), then",
     ErrorCategory.FATAL: "resolve what the message says, then",
 }
 _NEXT_OF_REASON: Final = {
-    Reason.TOKEN_MISSING: "put a user's token into X_BEARER_TOKEN, then",
+    Reason.TOKEN_MISSING: f"put a user's token where one is looked for ({_TOKENS}), then",
     Reason.SCOPE_MISSING: _AS_TOLD,
     Reason.APP_ONLY_TOKEN: _AS_TOLD,
     Reason.ACCESS_REFUSED: _AS_TOLD,
@@ -84,6 +87,7 @@ def state_colour(state: str) -> str:
 
 _HOW_TO: Final = re.compile(r"\. To get a user token: .*", re.DOTALL)
 _UTC: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+_COMMAND: Final = re.compile(r"(?<=: )twitor((?: (?:[a-z]+|[0-9a-f]{8}-[0-9a-f-]{27}))++)(?! --)")
 _NAMESPACE: Final = re.compile(r" pid:\[\d+\]")
 
 
@@ -123,6 +127,22 @@ def program() -> str:
     found = shutil.which(name)
     is_found = found is not None and os.path.realpath(found) == os.path.realpath(called)
     return name if is_found else shlex.quote(called)
+
+
+def with_db(command: str, db: str | None) -> str:
+    """A command to run, on the same database; called as this program was, and without a password."""
+    from ..config import without_password
+
+    name, _, rest = command.partition(" ")
+    command = f"{program()} {rest}" if name == "twitor" else command
+    if db is None:
+        return command
+    return f"{command} --db {shlex.quote(without_password(db) if '://' in db else db)}"
+
+
+def as_called(message: str, db: str | None) -> str:
+    """A message whose suggested commands ("...: twitor status") are written so that they can be run."""
+    return _COMMAND.sub(lambda found: with_db(found[0], db), message)
 
 
 def parts(numbers: "list[tuple[int, str]]") -> str:

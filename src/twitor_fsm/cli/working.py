@@ -132,7 +132,8 @@ def _end(event: SessionEnded) -> str:
     if event.resume_at is not None:
         until = clock_time(event.resume_at, now=event.at)
         return f"paused by the rate limit until {until}; {kept} so far"
-    return f"{state_words(event.state)}: {local_times(event.message, now=event.at)}; {kept} so far"
+    state, message = state_words(event.state), local_times(event.message, now=event.at)
+    return f"{message if message.startswith(state) else f'{state}: {message}'}; {kept} so far"
 
 
 def _kept(counters: Counters) -> str:

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 _DEXIE: Final = re.compile(rb'\{\s*"formatName"\s*:\s*"dexie"')
+_OWN_CSV: Final = re.compile(rb"(?:\xef\xbb\xbf)?id,url,text,author_id,")
+"""As `cli/spreadsheet.py` writes it."""
 _CSV: Final = re.compile(rb"[^\n\r]{0,400}[,;\t][^\n\r]{0,4000}[\r\n]")
 _EXPORTER_PAGE: Final = re.compile(rb"<html>\s*<head>\s*<meta[^>]*>\s*<title>Exported Data")
 _HEADS: Final = (
@@ -87,7 +89,9 @@ def seen_in_head(text: bytes) -> str:
     for known, what in _HEADS:
         if text.startswith(known):
             return what
-    if _CSV.match(text) and text.isascii() and not text.lstrip().startswith(b"//"):
+    if _OWN_CSV.match(text):
+        return "it is a CSV that `twitor export` wrote, which leaves things out; read back one with --format jsonl"
+    if _CSV.match(text) and not text.lstrip().startswith(b"//"):
         names = ", ".join(printable(name) for name in _columns(text))
         return f"it looks like CSV with the columns {names}, not those of twitter-web-exporter (id, full_text); export it as JSON instead"
     return f"it begins with {_described(text)}, which is no JSON array or object"

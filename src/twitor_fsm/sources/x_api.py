@@ -95,7 +95,7 @@ class XBookmarks:
 
     Args:
         credentials: A user's bearer token, or what gives one for each user.
-        base_url: Where the API is; another one is a simulator or a proxy of yours.
+        base_url: Where the API is: a simulator or a proxy of yours, say. None takes `TWITOR_API_URL`, or X's own address.
         expand: What is asked for beside the posts: "all", "none", or names of `Expand`.
         vocabulary: The names to ask in; answers are understood in both.
         client: A client to share, which stays open; None makes one when it is first needed.
@@ -122,7 +122,7 @@ class XBookmarks:
         self,
         credentials: str | Secret | CredentialProvider,
         *,
-        base_url: str = "https://api.x.com",
+        base_url: str | None = None,
         expand: str | Iterable[str] = "all",
         vocabulary: str = Vocabulary.TWEET,
         client: httpx.AsyncClient | None = None,
@@ -135,7 +135,7 @@ class XBookmarks:
         price_usd: float | None = PRICE_USD,
     ) -> None:
         self._credentials: Final = as_provider(credentials)
-        self._base_url: Final = checked_base_url(base_url)
+        self._base_url: Final = checked_base_url(_address() if base_url is None else base_url)
         self._expand: Final[frozenset[Expand]] = expansions_of(expand)
         if vocabulary not in list(Vocabulary):
             raise ConfigurationError(
@@ -341,6 +341,12 @@ class XBookmarks:
                 await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
         return _Answer(response.status_code, headers, body)
+
+
+def _address() -> str:
+    from ..config import api_url_from_environment  # the only reader of the environment
+
+    return api_url_from_environment()
 
 
 def _unasked(error: SourceError) -> SourceError:

@@ -77,7 +77,7 @@ class Problem:
     @property
     def quoted(self) -> str:
         """X's own words, for a message: short, printable, in brackets; "" for none."""
-        words = ": ".join(part for part in (self.title, self.detail) if part)
+        words = ": ".join(dict.fromkeys(part for part in (self.title, self.detail) if part))
         shown = "".join(c if c.isprintable() else " " for c in words[:_SHOWN])
         return f" ({shown}{'…' if len(words) > _SHOWN else ''})" if shown else ""
 

@@ -12,7 +12,7 @@ from ..failures import Failure
 from ..options import common, user_id
 from ..shapes import checkpoint_shape, checkpoint_words
 from ..terminal import emit, is_terminal, say, table, tell
-from ..words import count
+from ..words import as_called, count
 
 if TYPE_CHECKING:
     from ...core.progress import Checkpoint
@@ -60,7 +60,7 @@ def show_checkpoint(
             emit({"checkpoints": [_shape(key, checkpoint) for key, checkpoint in found]})
             return 0
         if not found:
-            tell("no crawl yet, so no checkpoint. Begin with: twitor crawl")
+            tell(as_called("no crawl yet, so no checkpoint. Begin with: twitor crawl", db))
         for key, checkpoint in found:
             tell(f"user {key.user_id}, from {key.source}", bold=True)
             rows = [("checkpoint", checkpoint_words(checkpoint, now=now))]

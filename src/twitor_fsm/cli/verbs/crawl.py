@@ -9,12 +9,13 @@ import attrs
 import click
 
 from ...clock import SystemClock
-from ..database import clear_name, database_of, file_of, opened, refuse_memory, with_db
+from ..database import clear_name, database_of, file_of, opened, refuse_memory
 from ..failures import Failure, close, failure_of
 from ..options import common, user_id
 from ..sourcing import Wanted, address_of, source_of, user_of
 from ..stopping import STOPPING, Stop, stoppable, stopped_early
 from ..terminal import say
+from ..words import with_db
 
 if TYPE_CHECKING:
     from ...core.records import CrawlKey
@@ -48,7 +49,9 @@ class Options:
     help="What to fetch beside the posts: all, none, or some of author,media,referenced,long_text.",
 )
 @click.option(
-    "--max-items", type=click.IntRange(min=1), help="Stop after so many items, resumably."
+    "--max-items",
+    type=click.IntRange(min=1),
+    help="Stop when so many are stored, resumably; pages are fetched (and billed) whole.",
 )
 @click.option(
     "--no-wait", is_flag=True, help="End at a rate-limit pause instead of waiting it out."

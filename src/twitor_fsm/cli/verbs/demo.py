@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..database import opened, refuse_memory, with_db
+from ..database import opened, refuse_memory
 from ..options import json_flag
 from ..stopping import STOPPING, Stop, stoppable, stopped_early
 from ..terminal import say, table
+from ..words import with_db
 
 if TYPE_CHECKING:
     from ...simulator import Simulator

@@ -7,6 +7,7 @@ import click
 
 from ..options import common
 from ..terminal import emit, tell
+from ..words import as_called
 
 if TYPE_CHECKING:
     from ..checkup import Check
@@ -50,7 +51,7 @@ def command(
             colour=_COLOURS[check.verdict.value],
         )
         if check.remedy:
-            tell(f"{'':<25}-> {check.remedy}")
+            tell(f"{'':<25}-> {as_called(check.remedy, db)}")
     warned = sum(check.verdict == "warn" for check in checks)
     tell("", f"{len(checks)} checks: {failed} failed, {warned} to be looked at")
     return code

@@ -11,6 +11,7 @@ from ..shapes import session_shape, state_line
 from ..terminal import emit, printable, table, tell
 from ..words import (
     ago,
+    as_called,
     clock_time,
     count,
     duration,
@@ -58,7 +59,7 @@ def list_sessions(
         if as_json:
             emit({"sessions": [session_shape(record) for record in records]})
         elif not records:
-            tell("no sessions yet. Begin with: twitor crawl")
+            tell(as_called("no sessions yet. Begin with: twitor crawl", db))
         for record in () if as_json else records:
             tell(*_brief(record, now=now))
         return 0

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..database import opened, refuse_unknown_user, with_db
+from ..database import opened, refuse_unknown_user
 from ..failures import Failure
 from ..options import common, user_id
 from ..terminal import emit, say, tell
-from ..words import ago, count, what_happened
+from ..words import ago, count, what_happened, with_db
 
 if TYPE_CHECKING:
     from ...storage.base import SkippedRow

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ..database import clear_name, database_of, opened, with_db
+from ..database import clear_name, database_of, opened
 from ..options import common
 from ..shapes import (
     checkpoint_shape,
@@ -17,7 +17,7 @@ from ..shapes import (
     state_line,
 )
 from ..terminal import emit, table, tell
-from ..words import count, local_times, state_colour, what_happened
+from ..words import count, local_times, state_colour, what_happened, with_db
 
 if TYPE_CHECKING:
     from ...core.progress import Checkpoint
@@ -66,7 +66,7 @@ async def _status(db: str | None, *, as_json: bool) -> int:
     for crawl in crawls:
         _show(crawl, db, now=now)
     if not crawls:
-        tell(f"  nothing was crawled into it yet. Begin with: {with_db('twitor crawl', db)}")
+        tell(f"  there is no crawl in it. Begin with: {with_db('twitor crawl', db)}")
     return 0
 
 
