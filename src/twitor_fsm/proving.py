@@ -4,8 +4,12 @@ Must not know: how worlds are explored (`core.checking`), who measures time.
 """
 
 import gc
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_all_start_methods, get_context
 from typing import Any
 
 from .core import plan as ops
@@ -37,6 +41,7 @@ def prove(
     begin: Callable[..., Progress] = begin,
     most_worlds: int = MOST_WORLDS,
     told: Callable[[Explored], Any] | None = None,
+    processes: int = 1,
 ) -> Proof:
     """Explore every world that a crawl can come into, whatever fails, however often, in whatever order.
 
@@ -50,7 +55,9 @@ def prove(
         decide: In place of `core.recovery.decide`: a policy of one's own.
         begin: In place of `core.progress.begin`; it may make progress of a class of its own.
         most_worlds: A scope that needs more counts as endless. A million worlds take about 1 GB.
-        told: Called with the result of each scope as soon as it is there.
+        told: Called with the result of each scope, in their order, as soon as it is there.
+        processes: Scopes that are explored at a time, from 1. Above 1 each has a process, forked from this one; where there
+            is no fork, or other threads run, they are explored one after the other.
 
     Returns:
         What holds, and the shortest way to what does not.
@@ -62,10 +69,46 @@ def prove(
         decide=decide,
         begin=begin,
     )
+    settings = tuple(scopes)
+    is_forked = min(processes, len(settings)) > 1 and _may_fork()
     with _uncollected():
         return prove_scopes(
-            spec, decisions, invariants, scopes=tuple(scopes), most=most_worlds, told=told
+            spec,
+            decisions,
+            invariants,
+            scopes=settings,
+            most=most_worlds,
+            told=told,
+            over=partial(_in_forks, processes) if is_forked else map,
         )
+
+
+def _may_fork() -> bool:
+    return "fork" in get_all_start_methods() and threading.active_count() == 1
+
+
+_explore: Callable[[Scope], Explored]
+"""In a forked process: what was to be done when it was forked. A function of an app's own could not be sent there."""
+
+
+def _in_forks(
+    processes: int, explore: Callable[[Scope], Explored], scopes: Iterable[Scope]
+) -> Iterator[Explored]:
+    """`map`, each call in one of so many processes."""
+    pool = ProcessPoolExecutor(processes, get_context("fork"), _remember, (explore,))
+    try:
+        yield from pool.map(_explore_one, scopes)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _remember(explore: Callable[[Scope], Explored]) -> None:
+    global _explore
+    _explore = explore
+
+
+def _explore_one(scope: Scope) -> Explored:
+    return _explore(scope)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,39 @@ def test_the_snippet_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert re.fullmatch(r"[\d,]+ worlds, 20 invariants\n", capsys.readouterr().out)
     assert names["proof"].worlds > 1000
+
+
+FORKED = """
+from twitor_fsm.core.checking.scope import SMALL
+from twitor_fsm.core.recovery import RecoveryStrategy, decide
+from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory
+from twitor_fsm.proving import prove
+import os
+
+def hasty(*args, **options):
+    strategy = decide(*args, **options)
+    if strategy.category is not ErrorCategory.AUTH:
+        return strategy
+    return RecoveryStrategy(ErrorAction.RETRY, 1.0, "again", False, ErrorCategory.AUTH)
+
+scopes = sorted(SMALL, key=lambda scope: scope.name in {"loop", "early_stop"})[-2:]
+forks = []
+os.register_at_fork(after_in_parent=lambda: forks.append(1))
+one = prove(scopes=scopes)
+assert not forks
+assert prove(scopes=scopes, processes=2) == one
+assert len(forks) == 2, forks
+assert one.holds
+
+broken = prove(scopes=scopes, decide=hasty)
+assert not broken.holds
+assert prove(scopes=scopes, decide=hasty, processes=2) == broken
+"""
+
+
+def test_scopes_in_processes_of_their_own_give_the_same_proof() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], check=False, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,5 +1,6 @@
 """`twitor verify`: explores every error sequence, and says what is proved by that."""
 
+import os
 from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -94,7 +95,8 @@ def _explored(
         if not quiet:
             say(_scope_line(explored, times[-1] - times[-2]))
 
-    proof = prove(scopes=(*SMALL, *FULL) if full else SMALL, told=told)
+    scopes = (*SMALL, *FULL) if full else SMALL
+    proof = prove(scopes=scopes, told=told, processes=os.cpu_count() or 1)
     return proof, [after - before for before, after in pairwise(times)]
 
 

@@ -16,7 +16,9 @@ from .scope import SMALL, Scope
 from .shell import Shell
 from .story import Story
 
-__all__ = ["ENDINGS", "explore", "prove_scopes"]
+__all__ = ["ENDINGS", "Over", "explore", "prove_scopes"]
+
+Over = Callable[[Callable[[Scope], Explored], Iterable[Scope]], Iterable[Explored]]
 
 MOST_WORLDS: Final = 20_000_000
 """More than memory holds: a scope that needs them has worlds without end."""
@@ -117,12 +119,23 @@ def prove_scopes(
     scopes: tuple[Scope, ...] = SMALL,
     most: int = MOST_WORLDS,
     told: Callable[[Explored], object] | None = None,
+    over: Over = map,
 ) -> Proof:
-    """Explore scope after scope, up to the first violation; `invariants` are asked besides those of every crawl."""
+    """Explore scope after scope, up to the first violation.
+
+    Args:
+        spec: The machine.
+        decisions: The code that decides.
+        invariants: What is asked besides the invariants of every crawl.
+        scopes: The settings.
+        most: Worlds after which a scope counts as endless.
+        told: Called with each result.
+        over: Calls a function for each scope and gives its results in order, as `map` does.
+    """
     asked = (*INVARIANTS, *invariants)
     done: list[Explored] = []
-    for scope in scopes:
-        done.append(explore(scope, spec, decisions, asked, most=most))
+    for explored in over(lambda scope: explore(scope, spec, decisions, asked, most=most), scopes):
+        done.append(explored)
         if told is not None:
             told(done[-1])
         if done[-1].finding is not None:
