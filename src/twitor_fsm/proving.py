@@ -1,4 +1,4 @@
-"""`prove`: every error sequence, on a machine of one's own.
+"""`prove`: every error sequence, on a machine of one's own; in how many processes its scopes are explored.
 
 Must not know: how worlds are explored (`core.checking`), who measures time.
 """

@@ -55,6 +55,7 @@ _COLOURS: Final = {
     "shut_down": "yellow",
 }
 
+# What the message says may be to leave an option out, so that the command that follows is no longer the right one.
 _AS_TOLD: Final = "do what the message says; if it still fits, then"
 _TOKENS: Final = "X_BEARER_TOKEN, or the user's file in TWITOR_TOKEN_DIR"
 _NEXT: Final = {
@@ -87,6 +88,7 @@ def state_colour(state: str) -> str:
 
 _HOW_TO: Final = re.compile(r"\. To get a user token: .*", re.DOTALL)
 _UTC: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+# Of a message that ends "...: twitor verb ID": not one that `with_db` has completed already.
 _COMMAND: Final = re.compile(r"(?<=: )twitor((?: (?:[a-z]+|[0-9a-f]{8}-[0-9a-f-]{27}))++)(?! --)")
 _NAMESPACE: Final = re.compile(r" pid:\[\d+\]")
 

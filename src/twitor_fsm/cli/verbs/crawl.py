@@ -105,7 +105,8 @@ def command(
             except Exception as exc:
                 if not chosen.log_json:
                     raise
-                return close(failure_of(exc), as_json=chosen.as_json)  # a record as well
+                # A record as well.
+                return close(failure_of(exc), as_json=chosen.as_json, db=chosen.db)
 
 
 async def _begun(engine: "CrawlEngine") -> "list[CrawlKey]":

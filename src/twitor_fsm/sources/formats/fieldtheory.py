@@ -12,8 +12,8 @@ from ..base import InvalidRaw, Item
 from ..loose_json import at, count_at, list_at, read_any, text_at
 from ..richness import richness
 from ..web_posts import web_date
-from ..x_items import as_text, invalid, is_id
-from .one_record import OneRecord
+from ..x_items import invalid, is_id
+from .one_record import OneRecord, post_of
 
 __all__ = ["FIELD_THEORY", "FIELD_THEORY_LIKES"]
 
@@ -31,16 +31,8 @@ def _read(element: bytes) -> Item | InvalidRaw:
         text_at(record, "authorName") or text_at(record, "author", "name"),
         web_date(at(record, "postedAt")),
     )
-    return Item(
-        key=key,
-        raw=as_text(element),
-        text=text,
-        author_id=columns[0],
-        author_username=columns[1],
-        author_name=columns[2],
-        created_at=columns[3],
-        richness=richness(text, columns, others=_others(record)),
-    )
+    told = richness(text, columns, others=_others(record))
+    return post_of(element, key, text, columns, richness=told)
 
 
 def _others(record: Any) -> int:

@@ -1,4 +1,4 @@
-"""What formats with one bookmark in each element share: the limit, text that is no JSON, a kept element again.
+"""What formats with one bookmark in each element share: the limit, text that is no JSON, a kept element again, the columns.
 
 Must not know: how a record is read.
 """
@@ -9,9 +9,12 @@ import attrs
 
 from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable
-from ..x_items import MAX_ITEM_BYTES, invalid, too_large
+from ..x_items import MAX_ITEM_BYTES, as_text, invalid, too_large
 
-__all__ = ["OneRecord"]
+__all__ = ["Columns", "OneRecord", "post_of"]
+
+Columns = tuple[str | None, str | None, str | None, str | None]
+"""Author's id, handle and name, and the date; None where unknown. The order is that of `richness`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,3 +48,18 @@ class OneRecord:
             return self.read(element)
         except Unreadable as exc:
             return invalid(element, str(exc))
+
+
+def post_of(element: bytes, key: str, text: str | None, columns: Columns, *, richness: int) -> Item:
+    """A post, with the record that it was read from."""
+    author_id, author_username, author_name, created_at = columns
+    return Item(
+        key=key,
+        raw=as_text(element),
+        text=text,
+        author_id=author_id,
+        author_username=author_username,
+        author_name=author_name,
+        created_at=created_at,
+        richness=richness,
+    )

@@ -8,6 +8,8 @@ When and from where it was stored, and what a handler returned for it, belong to
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import attrs
+
 from ..base import InvalidRaw, Item, ItemKind
 from ..json_split import NotJson, split_object
 from ..loose_json import Unreadable, at, read_any, text_at
@@ -15,6 +17,7 @@ from ..richness import NOTHING, richness
 from ..x_decode import decode_element
 from ..x_items import MAX_ITEM_BYTES, as_text, invalid, is_id, too_large, utc
 from .base import Format
+from .one_record import post_of
 
 __all__ = ["OwnExport"]
 
@@ -109,17 +112,8 @@ def _item(record: Any, element: bytes) -> Item | InvalidRaw:
         text_at(record, "author_name"),
         utc(at(record, "created_at")),
     )
-    return Item(
-        key=key,
-        raw=as_text(element),
-        text=text,
-        author_id=columns[0],
-        author_username=columns[1],
-        author_name=columns[2],
-        created_at=columns[3],
-        kind=ItemKind(kind),
-        richness=NOTHING if kind == ItemKind.TOMBSTONE else richness(text, columns),
-    )
+    told = NOTHING if kind == ItemKind.TOMBSTONE else richness(text, columns)
+    return attrs.evolve(post_of(element, key, text, columns, richness=told), kind=ItemKind(kind))
 
 
 _KINDS: Final = tuple(kind.value for kind in ItemKind)

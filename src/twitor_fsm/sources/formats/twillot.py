@@ -13,8 +13,8 @@ from typing import Any, Final
 from ..base import InvalidRaw, Item
 from ..loose_json import at, count_at, list_at, read_any, text_at
 from ..richness import richness
-from ..x_items import as_text, invalid, is_id, utc
-from .one_record import OneRecord
+from ..x_items import invalid, is_id, utc
+from .one_record import OneRecord, post_of
 
 __all__ = ["TWILLOT"]
 
@@ -35,24 +35,12 @@ def _read(element: bytes) -> Item | InvalidRaw:
         text_at(record, "username"),
         _date(at(record, "created_at")),
     )
-    return Item(
-        key=key,
-        raw=as_text(element),
-        text=text,
-        author_id=columns[0],
-        author_username=columns[1],
-        author_name=columns[2],
-        created_at=columns[3],
-        richness=richness(
-            text,
-            columns,
-            others=len(list_at(record, "media_items"))
-            + count_at(record, "quoted_tweet")
-            + count_at(record, "favorite_count")
-            + count_at(record, "avatar_url"),
-            is_whole=at(record, "is_long_text") is True,
-        ),
+    others = len(list_at(record, "media_items")) + sum(
+        count_at(record, name) for name in ("quoted_tweet", "favorite_count", "avatar_url")
     )
+    is_whole = at(record, "is_long_text") is True
+    told = richness(text, columns, others=others, is_whole=is_whole)
+    return post_of(element, key, text, columns, richness=told)
 
 
 def _date(said: Any) -> str | None:

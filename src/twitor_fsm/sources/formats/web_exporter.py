@@ -17,8 +17,8 @@ from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any
 from ..richness import richness
 from ..web_posts import item_of, shown_post, web_date
-from ..x_items import UNREADABLE, as_text, invalid, utc
-from .one_record import OneRecord
+from ..x_items import UNREADABLE, invalid, utc
+from .one_record import OneRecord, post_of
 
 __all__ = ["WEB_EXPORTER", "record_of", "says_not_bookmarked"]
 
@@ -70,16 +70,8 @@ def _read(element: bytes) -> Item | InvalidRaw:
         + (record.favorite_count is not None)
     )
     told = richness(record.full_text, columns, others=others)
-    return Item(
-        key=record.id,
-        raw=as_text(element),
-        text=record.full_text,
-        author_id=record.user_id,
-        author_username=record.screen_name,
-        author_name=record.name,
-        created_at=created_at,
-        richness=max(told, web.richness) if web is not None else told,
-    )
+    best = max(told, web.richness) if web is not None else told
+    return post_of(element, record.id, record.full_text, columns, richness=best)
 
 
 def _take_apart(element: bytes) -> _Record:
