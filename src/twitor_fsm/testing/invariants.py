@@ -38,7 +38,7 @@ class Durable:
         stored: Ids of stored items.
         skipped: Ids of items kept as skipped.
         ended: Sessions that wrote a final state.
-        fences: Highest fence that each session wrote with.
+        fences: Highest fence that each session was claimed with, or wrote with.
     """
 
     stored: set[str] = attrs.field(factory=set)
@@ -51,10 +51,13 @@ class Durable:
         new = {new.item.key for new in batch.new}
         self.stored = self.stored | new
         self.skipped = (self.skipped - new) | {skip.skip.key for skip in batch.skips}
-        highest = max(batch.fence, self.fences.get(batch.session_id, 0))
-        self.fences = {**self.fences, batch.session_id: highest}
+        self.raise_fence(batch.session_id, batch.fence)
         if batch.final:
             self.ended = self.ended | {batch.session_id}
+
+    def raise_fence(self, session_id: str, fence: int) -> None:
+        """The session was claimed, or written, with this fence: whoever has a lower one was replaced."""
+        self.fences = {**self.fences, session_id: max(fence, self.fences.get(session_id, 0))}
 
 
 def of_transaction(

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from ..config import Settings
-from ..core.records import CrawlKey
+from ..core.records import Claim, CrawlKey
 from ..errors import CrawlOwned, StoreError
 from ..report import CrawlReport
 from ..sources.base import Item
@@ -191,6 +191,7 @@ class Simulation:
             rng=random.Random(self._started),
         )
         process.store.on_commit = lambda batch: self._look_at(process, batch)
+        process.store.on_claim = self._note_claim
         chance.on_cancel = lambda: self._cancel_one(process)
         chance.on_freeze = lambda: self._send_rescue(process)
         await process.engine.open()
@@ -341,9 +342,18 @@ class Simulation:
 
     # -- what must hold ---------------------------------------------------------------------------
 
+    def _note_claim(self, claim: Claim) -> None:
+        """A process has a session now, and whoever had it before has not."""
+        session = claim.session
+        self._crawl_of(session.crawl).durable.raise_fence(session.session_id, session.fence)
+
+    def _crawl_of(self, key: CrawlKey) -> _Crawl:
+        (found,) = [crawl for crawl in self._crawls if crawl.key == key]
+        return found
+
     def _look_at(self, process: Process, batch: Batch) -> None:
         """A transaction was written."""
-        (crawl,) = [c for c in self._crawls if c.user == batch.crawl.user_id]
+        crawl = self._crawl_of(batch.crawl)
         listing = Listing((), crawl.listing.above)
         handled = crawl.handled.get(process.number, set())
         found = list(of_transaction(batch, crawl.durable, listing, handled))

@@ -109,6 +109,7 @@ class FaultyStore:
 
     Attributes:
         on_commit: Called with every batch that was written, whatever becomes of the answer.
+        on_claim: Called with every claim that was granted.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class FaultyStore:
         """
         self.inner = inner
         self.on_commit: Callable[[Batch], None] = lambda _: None
+        self.on_claim: Callable[[Claim], None] = lambda _: None
         self._faults = faults
         self._clock = clock
         self._number_of = number_of
@@ -172,7 +174,7 @@ class FaultyStore:
         is_gone: Callable[[Owner], bool],
     ) -> Claim:
         """As the inner store."""
-        return await self._ask(
+        claim = await self._ask(
             lambda: self.inner.claim(
                 crawl,
                 owner,
@@ -184,6 +186,8 @@ class FaultyStore:
                 is_gone=is_gone,
             )
         )
+        self.on_claim(claim)
+        return claim
 
     async def commit(self, batch: Batch) -> str | None:
         """As the inner store, unless the plan says otherwise."""
