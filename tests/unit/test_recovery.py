@@ -12,7 +12,7 @@ from twitor_fsm.core.recovery import (
     Policy,
     decide,
 )
-from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory
+from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
 
 NOW = 1_800_000_000.0
 LONGEST_PAUSE_S = WINDOW_S + PAUSE_SLACK_S
@@ -88,3 +88,25 @@ def test_without_a_backoff_nothing_is_waited_for_however_often_it_failed(tries: 
 )
 def test_the_ladder_is_cut_off_at_a_day(tries: int, delay: float) -> None:
     assert Policy(initial_backoff=1.0).backoff(tries) == delay
+
+
+# -- what the user is told ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("category", "reason", "action"),
+    [
+        (ErrorCategory.FATAL, Reason.DISK_FULL, "Resolve underlying issue (free memory/disk) and"),
+        (ErrorCategory.FATAL, Reason.ACCESS_REFUSED, "Resolve underlying issue and resume"),
+        (ErrorCategory.FATAL, Reason.BUG, "Resolve underlying issue and resume"),
+        (ErrorCategory.AUTH, Reason.CONFIGURATION, "Update credentials and retry"),
+        (ErrorCategory.NETWORK, Reason.UNKNOWN, "None for temporary issues; check network"),
+        (ErrorCategory.DATABASE, Reason.UNKNOWN, "Review logs; check database connectivity"),
+    ],
+)
+def test_memory_and_disk_are_named_where_they_can_be_the_issue(
+    category: ErrorCategory, reason: Reason, action: str
+) -> None:
+    strategy = decide(ErrorFacts(category, reason=reason), Policy(), now=NOW)
+
+    assert f"User action: {action}" in strategy.message
