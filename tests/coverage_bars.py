@@ -33,7 +33,7 @@ class Part:
 PARTS: Final = (
     Part("core and machine", ("core/", "machine.py"), 100.0, 100.0),
     Part("storage", ("storage/",), 95.0, 95.0),
-    Part("engine", ("",), 95.0, 95.0),
+    Part("engine", ("", "classifying/"), 95.0, 95.0),
 )
 """The first part that holds a file counts it. Source of the bars: the issue "Proof"."""
 

@@ -10,7 +10,7 @@ An exception that nobody knows is FATAL: a bug must not skip a user's items. Two
 - An unknown exception that was raised `from` a known one is taken for its cause, but only where that pauses, retries or
   aborts. A cause never makes an unknown exception skip an item. `__context__` is not looked at: it may be chance.
 
-Must not know: what is done about an error. The known classes: `classify_rules.py`.
+Must not know: what is done about an error. The known classes: `classifying/`.
 """
 
 from asyncio import CancelledError
@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import attrs
 
-from .classify_rules import ITEM_OPERATIONS, RULES, Case, Classified, type_name, where
+from .classifying.case import ITEM_OPERATIONS, Case, Classified, type_name, where
+from .classifying.rules import RULES
 from .clock import SystemClock
 from .core.taxonomy import ErrorCategory, Reason
 

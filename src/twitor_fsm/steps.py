@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from .classify import classify
-from .classify_rules import where
+from .classifying.case import where
 from .clock import Clock
 from .core import plan as ops
 from .core.progress import Progress, Status, Tally
