@@ -6,18 +6,25 @@ Must not know: scripts, keys, how a session runs.
 """
 
 import asyncio
-import enum
-import hashlib
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, TypedDict, Unpack
-
-import attrs
+from typing import Final, NoReturn
 
 from .core.records import CrawlKey, SessionRecord
-from .core.states import State
 from .core.taxonomy import ErrorCategory, Reason
+from .crawl_tasks import (
+    CRAWL,
+    DRAINING,
+    AskedCrawl,
+    Settling,
+    ask_for_crawl,
+    enqueue_crawl,
+    is_done,
+    needs_session,
+    payload_of,
+    settling,
+    task_id_of,
+)
 from .engine import CrawlEngine
 from .errors import (
     CrawlOwned,
@@ -32,12 +39,10 @@ from .ownership import is_gone
 from .queue_manager import LEASE_LOST, Postpone, QueueManager, QueueTask, Reject
 from .report import CrawlReport
 from .session import Handler
-from .sources.base import InvalidRaw, Item, Page, Source
+from .sources.base import Source
+from .sources.shared import SharedSource
 
 __all__ = ["CRAWL", "PROCESS_BOOKMARK", "AskedCrawl", "Worker", "ask_for_crawl", "enqueue_crawl"]
-
-CRAWL: Final = "crawl"
-"""Task type of a crawl; its payload names user and source, never a token."""
 
 PROCESS_BOOKMARK: Final = "process_bookmark"
 """Task type that runs the embedder's own function. Source: the design document, "Queue Manager Usage"."""
@@ -50,17 +55,6 @@ PORTION: Final = 500
 
 _SOON_S: Final = 1.0
 """A crawl that somebody else has is asked for again when its lease ends, but not sooner than this, seconds."""
-
-_DRAINING: Final = frozenset({Reason.OUT_OF_MEMORY, Reason.DISK_FULL, Reason.STORE_FULL})
-"""What the other sessions of this process would meet next."""
-
-_DONE: Final = frozenset({Reason.STOPPED_BY_USER, Reason.MAX_ITEMS})
-"""Ends that somebody wanted."""
-
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What stands in a task's id as it is: no colon, and short enough (two of them and "crawl" fit the 200 characters)."""
-
-_DIGEST: Final = "sha256"
 
 _LOG: Final = logging.getLogger("twitor_fsm.worker")
 _CRAWLS: Final = logging.getLogger("twitor_fsm.worker.crawls")
@@ -83,161 +77,6 @@ class UnusablePayload(Reject):
 
 class CrawlEndedFatally(Reject):
     """A session ended in a way that the next one would, too."""
-
-
-class _Settling(enum.Enum):
-    """What the end of a session makes of its crawl's task."""
-
-    LEFT = enum.auto()
-    """Nothing: the session is another process's now."""
-    DONE = enum.auto()
-    """Done: no other session would come further, or somebody wanted this end."""
-    PAUSED = enum.auto()
-    """It comes again when the pause is over, with the same session."""
-    DRAINS = enum.auto()
-    """It goes back, and this worker drains: what it lacks its other sessions would lack next."""
-    BILLED = enum.auto()
-    """It goes back, and the queue is paused."""
-    FAILED = enum.auto()
-    """A try has failed: it comes again with a backoff, if one is left."""
-    FATAL = enum.auto()
-    """A dead letter."""
-    STOPPED = enum.auto()
-    """It goes back: it was stopped midway, because this worker ends."""
-
-
-@attrs.frozen
-class AskedCrawl:
-    """A crawl that was asked for: its task's id, and whether the task is new (False: it was in the queue already)."""
-
-    task_id: str
-    is_new: bool
-
-
-class CrawlWish(TypedDict, total=False):
-    """What `enqueue_crawl` and `ask_for_crawl` take besides user and source."""
-
-    engine: CrawlEngine | None
-    resume_only: bool
-    delay: float
-    priority: int
-
-
-async def enqueue_crawl(
-    queue: QueueManager, *, user_id: str, source: str = "x", **wish: Unpack[CrawlWish]
-) -> str:
-    """Ask for a crawl as `ask_for_crawl` does; returns the task's id alone."""
-    return (await ask_for_crawl(queue, user_id=user_id, source=source, **wish)).task_id
-
-
-async def ask_for_crawl(
-    queue: QueueManager,
-    *,
-    user_id: str,
-    source: str = "x",
-    engine: CrawlEngine | None = None,
-    resume_only: bool = False,
-    delay: float = 0.0,
-    priority: int = 0,
-) -> AskedCrawl:
-    """Ask for a crawl; while one of this user and source is asked for or runs, nothing is added.
-
-    Args:
-        queue: Connected.
-        user_id: Whose.
-        source: Name of the source.
-        engine: Makes the wish durable: the session is made in the database first, so that a sweep asks for it again
-            whatever the queue loses. None leaves it to the queue alone.
-        resume_only: Only to bring an unfinished session to its end: if the crawl's last one is done by then, nothing is.
-        delay: Not before so many seconds.
-        priority: Higher is crawled first.
-
-    Returns:
-        The task's id (`crawl:x:42`, or `crawl:sha256:` and a digest where a name is unusual), and whether it is new.
-
-    Raises:
-        ConfigurationError: No crawl could be started with this user id or source (with `engine` only); nothing was
-            changed.
-        TaskRefused: JSON cannot hold the user's id (a lone surrogate), or a number is out of its range; neither the
-            database nor the queue was changed.
-    """
-    payload = _payload(
-        CrawlKey(user_id, source), resume_only=resume_only, is_reserved=engine is not None
-    )
-    task_id = _task_id(CrawlKey(user_id, source))
-    if engine is not None:
-        queue.check(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
-        await engine.reserve(user_id, source)
-    is_new = await queue.offer(CRAWL, payload, task_id=task_id, delay=delay, priority=priority)
-    return AskedCrawl(task_id, is_new)
-
-
-def _payload(
-    crawl: CrawlKey, *, resume_only: bool, is_reserved: bool = False
-) -> dict[str, str | bool]:
-    """Small: a session that pauses is this and nothing else (at most 300 bytes of the server, measured).
-
-    With either mark it is void when the database knows no session of the crawl any more.
-    """
-    payload: dict[str, str | bool] = {"user_id": crawl.user_id, "source": crawl.source}
-    if resume_only:
-        payload["resume"] = True
-    elif is_reserved:
-        payload["reserved"] = True
-    return payload
-
-
-def _task_id(crawl: CrawlKey) -> str:
-    """Readable where user and source are plain, else a digest: always a valid id, and each crawl's own."""
-    user_id, source = crawl.user_id, crawl.source
-    if _PLAIN.fullmatch(source) and _PLAIN.fullmatch(user_id) and source != _DIGEST:
-        return f"{CRAWL}:{source}:{user_id}"
-    # The length tells where the source ends; surrogates have an encoding of their own.
-    text = f"{len(source)}:{source}{user_id}".encode("utf-8", "surrogatepass")
-    return f"{CRAWL}:{_DIGEST}:{hashlib.sha256(text).hexdigest()}"
-
-
-@attrs.frozen
-class SharedSource:
-    """A source that many sessions use: it stays open until the worker ends."""
-
-    inner: Source
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.inner.name
-
-    @property
-    def service(self) -> str:
-        """Its service."""
-        return self.inner.service
-
-    @property
-    def endpoint(self) -> str:
-        """Its endpoint."""
-        return self.inner.endpoint
-
-    @property
-    def page_sizes(self) -> tuple[int, ...]:
-        """Its page sizes."""
-        return self.inner.page_sizes
-
-    @property
-    def price_usd(self) -> float | None:
-        """Its price for an item."""
-        return self.inner.price_usd
-
-    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
-        """A page."""
-        return await self.inner.fetch(user_id, cursor, page_size)
-
-    def decode(self, raw: str) -> Item | InvalidRaw:
-        """An item."""
-        return self.inner.decode(raw)
-
-    async def aclose(self) -> None:
-        """Nothing: others use it."""
 
 
 class Worker:
@@ -347,7 +186,7 @@ class Worker:
             lease_s = self._engine.settings.lease_s
             raise Postpone(min(max(left_s, _SOON_S), lease_s)) from error
         except StoreUnavailable as error:
-            if error.reason in _DRAINING:
+            if error.reason in DRAINING:
                 self._drain(error.reason)
             raise
         if self._stop.is_set():
@@ -368,7 +207,7 @@ class Worker:
 
         Without that only its task would: a sweep sees no session that is over. What is not durable is not over in SQL.
         """
-        if not report.durable or not _needs_session(task, report):
+        if not report.durable or not needs_session(task, report):
             return
         try:
             await self._engine.reserve(report.user_id, report.source)
@@ -396,30 +235,30 @@ class Worker:
         if not is_resumed:
             return False
         value = records[0].value
-        return records[0].ended_at is not None and _is_done(
+        return records[0].ended_at is not None and is_done(
             value.state, value.category, value.reason
         )
 
     async def _settle(self, report: CrawlReport) -> None:
         """How a session ended decides its task: return it is done, else it comes again, or is a dead letter."""
-        match _settling(report):
-            case _Settling.LEFT:
+        match settling(report):
+            case Settling.LEFT:
                 return
-            case _Settling.DONE:
+            case Settling.DONE:
                 if report.category is ErrorCategory.AUTH:
                     _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
-            case _Settling.PAUSED:
+            case Settling.PAUSED:
                 raise Postpone(max(0.0, (report.resume_at or 0.0) - self._engine.clock.now()))
-            case _Settling.DRAINS:
+            case Settling.DRAINS:
                 self._drain(Reason(str(report.reason)))
-            case _Settling.BILLED:
+            case Settling.BILLED:
                 await self._close_gate(report)
-            case _Settling.FAILED:
+            case Settling.FAILED:
                 raise CrawlFailed(report.message)
-            case _Settling.FATAL:
+            case Settling.FATAL:
                 _CRAWLS.error("crawl of user %s: %s", report.user_id, report.message)
                 raise CrawlEndedFatally(str(report.reason))
-            case _Settling.STOPPED:
+            case Settling.STOPPED:
                 raise Postpone(0.0)
 
     def _drain(self, reason: Reason) -> NoReturn:
@@ -486,8 +325,8 @@ class Worker:
         """One call for all; one by one if the queue refuses one of them."""
         try:
             await self._queue.enqueue_many(
-                [(CRAWL, _payload(record.crawl, resume_only=True)) for record in records],
-                task_ids=[_task_id(record.crawl) for record in records],
+                [(CRAWL, payload_of(record.crawl, resume_only=True)) for record in records],
+                task_ids=[task_id_of(record.crawl) for record in records],
                 delays=[max(0.0, (record.value.resume_at or 0.0) - now) for record in records],
             )
         except TaskRefused as error:
@@ -500,43 +339,6 @@ class Worker:
             )
             return 0
         return len(records)
-
-
-def _is_done(state: str, category: ErrorCategory | None, reason: str | None) -> bool:
-    """Whether a session that ended so ends its crawl's task too: no other session would come further."""
-    return state == State.COMPLETED or reason in _DONE or category is ErrorCategory.AUTH
-
-
-def _settling(report: CrawlReport) -> _Settling:
-    """How a session ended decides its task."""
-    if report.lost:
-        return _Settling.LEFT
-    if _is_done(report.state, report.category, report.reason):
-        return _Settling.DONE
-    if report.resume_at is not None:
-        return _Settling.PAUSED
-    if report.reason in _DRAINING:
-        return _Settling.DRAINS
-    if report.reason == Reason.BILLING:
-        return _Settling.BILLED
-    match report.category:
-        case ErrorCategory.NETWORK | ErrorCategory.DATABASE:
-            return _Settling.FAILED
-        case ErrorCategory.FATAL:
-            return _Settling.FATAL
-        case _:
-            return _Settling.STOPPED
-
-
-def _needs_session(task: QueueTask, report: CrawlReport) -> bool:
-    """Whether a crawl whose session ended so goes on with another session."""
-    match _settling(report):
-        case _Settling.DRAINS | _Settling.BILLED | _Settling.STOPPED:
-            return True
-        case _Settling.FAILED:
-            return task.retry_count < task.max_retries
-        case _:
-            return False
 
 
 def _is_idle(record: SessionRecord, now: float) -> bool:
