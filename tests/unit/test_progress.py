@@ -188,6 +188,13 @@ def test_a_tail_of_which_a_part_was_met_again_is_doubted_whole() -> None:
     assert (verdict.ended, verdict.mark.page_size, verdict.mark.tail) == (None, 10, 30)
 
 
+def test_a_doubted_page_is_no_page_of_a_loop() -> None:
+    """It is asked for again, so the pages that come then bring nothing unseen, and are not to be counted with those before."""
+    mark = Mark(walk=1, under_way=True, cursor="c", page_size=20, barren=2)
+
+    assert page_of(mark, items=20, unseen=0, next_cursor=None, sizes=(20, 10)).mark.barren == 0
+
+
 def test_three_pages_without_an_unseen_id_are_a_loop_and_two_are_none() -> None:
     mark = Mark(walk=1, under_way=True, cursor="a", barren=2)
     faults, barren = [], []
