@@ -291,6 +291,37 @@ def test_usage_errors_end_with_2_and_an_object(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("crwal", "twitor crawl"),
+        ("CRAWL", "twitor crawl"),
+        ("queue pasue", "twitor queue pause"),
+        ("session list", "twitor sessions"),
+        ("sessions lits", "twitor sessions list"),
+        ("enqueue crwal", "twitor enqueue crawl"),
+        ("checkpoint claer", "twitor checkpoint clear"),
+        ("skipped retyr", "twitor skipped retry"),
+        ("db upgade", "twitor db upgrade"),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_the_nearest(run: Run, given: str, meant: str) -> None:
+    result = run(*given.split(), "--json")
+    assert result.exit_code == 2
+    told = json.loads(result.stdout)["message"]
+    assert "nothing was done" in told
+    assert f"Did you mean: {meant}?" in told or f"Did you mean: {meant} or " in told
+    assert "--help" in told
+
+
+def test_a_command_that_resembles_none_gets_no_guess(run: Run) -> None:
+    for words in (["zzzz"], ["queue", "zzzz"]):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert "there is no command 'zzzz'" in result.stderr
+        assert "Did you mean" not in result.stderr
+
+
+@pytest.mark.parametrize(
     "verb",
     [
         ("status",),

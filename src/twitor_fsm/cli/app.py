@@ -14,6 +14,7 @@ import click
 
 from . import verbs
 from .failures import Failure, close, failure_of
+from .groups import NamingGroup
 from .terminal import drop_stdout, say
 
 __all__ = ["twitor"]
@@ -29,7 +30,7 @@ class _ReaderGone(Exception):
     """Nobody reads our stdout any more."""
 
 
-class VerbGroup(click.Group):
+class VerbGroup(NamingGroup):
     """A group whose commands are the modules of `verbs`, each with its click command in `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -9,6 +9,7 @@ import click
 
 from ..database import one_crawl, opened, refuse_unknown_user
 from ..failures import Failure
+from ..groups import NamingGroup
 from ..options import common, user_id
 from ..shapes import checkpoint_shape, checkpoint_words
 from ..terminal import emit, is_terminal, say, table, tell
@@ -23,7 +24,7 @@ SECTION = "Manage"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@click.group(short_help="Where a crawl would go on: show, clear.")
+@click.group(cls=NamingGroup, short_help="Where a crawl would go on: show, clear.")
 def command() -> None:
     """Look at checkpoints, and clear one so that a crawl begins anew."""
 

@@ -6,13 +6,14 @@ import click
 
 from ..database import clear_name, database_of, file_of, refuse_memory, refused
 from ..failures import Failure
+from ..groups import NamingGroup
 from ..options import common
 from ..terminal import emit, tell
 
 SECTION = "Manage"
 
 
-@click.group(short_help="The database's schema: current, upgrade.")
+@click.group(cls=NamingGroup, short_help="The database's schema: current, upgrade.")
 def command() -> None:
     """Look after the database.
 

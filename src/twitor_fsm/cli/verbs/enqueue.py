@@ -7,6 +7,7 @@ import click
 
 from ..database import file_of, opened
 from ..failures import Failure
+from ..groups import NamingGroup
 from ..options import common
 from ..queueing import queue_of, queue_settings, tell_queue
 from ..sourcing import Wanted, source_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 SECTION = "Crawl"
 
 
-@click.group(short_help="Ask for crawls that workers run.")
+@click.group(cls=NamingGroup, short_help="Ask for crawls that workers run.")
 def command() -> None:
     """Put tasks into the queue; `twitor worker` runs them."""
 

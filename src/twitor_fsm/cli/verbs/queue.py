@@ -9,6 +9,7 @@ import attrs
 import click
 
 from ..failures import Failure
+from ..groups import NamingGroup
 from ..options import common
 from ..queueing import queue_of, tell_queue
 from ..terminal import emit, is_terminal, json_text, printable, say, table, tell
@@ -24,7 +25,7 @@ UNHEALTHY = 1
 _PAUSED = "  Paused: workers get nothing until it is resumed (twitor queue resume); a refused bill pauses it too"
 
 
-@click.group(short_help="The task queue: health, dead letters, pause, resume.")
+@click.group(cls=NamingGroup, short_help="The task queue: health, dead letters, pause, resume.")
 def command() -> None:
     """Look at the task queue in Valkey and manage it.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..database import find_session, opened, refuse_unknown_user
+from ..groups import NamingGroup
 from ..options import common, user_id
 from ..shapes import session_shape, state_line
 from ..terminal import emit, printable, table, tell
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SECTION = "Look"
 
 
-@click.group(short_help="The sessions: list, show with journal, cancel, resume.")
+@click.group(cls=NamingGroup, short_help="The sessions: list, show with journal, cancel, resume.")
 def command() -> None:
     """Look at sessions and end them. A session is one attempt at a crawl.
 

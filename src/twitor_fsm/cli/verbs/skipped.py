@@ -7,6 +7,7 @@ import click
 
 from ..database import opened, refuse_unknown_user
 from ..failures import Failure
+from ..groups import NamingGroup
 from ..options import common, user_id
 from ..terminal import emit, say, tell
 from ..words import ago, count, what_happened, with_db
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 SECTION = "Look"
 
 
-@click.group(short_help="Items that were left out: list, try again.")
+@click.group(cls=NamingGroup, short_help="Items that were left out: list, try again.")
 def command() -> None:
     """Look at items that were left out, and have them tried again. They are kept with what they hold."""
 
