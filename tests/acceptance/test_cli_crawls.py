@@ -171,6 +171,29 @@ async def test_a_refused_token_is_told_once_and_leaves_no_database(
     assert "Cost" not in known.out
 
 
+async def test_a_database_that_cannot_be_made_costs_no_request(
+    twitor: Twitor, sim: Simulator
+) -> None:
+    """Not even root makes a file in /sys."""
+    done = await twitor("crawl", "--api-url", sim.base_url, "--db", "/sys/bookmarks.db", "--json")
+    assert done.code == 14
+    assert "/sys/bookmarks.db cannot be made" in done.told["message"]
+    assert sim.ledger == []
+
+
+async def test_a_signal_before_the_crawl_begins_leaves_no_database(twitor: Twitor) -> None:
+    limit = Fault(kind=FaultKind.RATE_LIMITED, endpoint="me", probability=1.0)
+    async with Simulator(5, faults=plan(limit), window_s=3600.0) as sim:
+        process = await twitor.start("crawl", "--api-url", sim.base_url)
+        await said(process, "asking whose token this is: ")
+        assert (twitor.folder / "bookmarks.db").exists()
+        process.send_signal(signal.SIGINT)
+        done = await finish(process)
+    assert done.code == 75
+    assert "stopped before the crawl began" in done.err
+    assert list(twitor.folder.iterdir()) == []
+
+
 async def test_no_network_before_a_session_names_the_host_and_starts_nothing(
     twitor: Twitor,
 ) -> None:

@@ -59,6 +59,8 @@ async def test_a_read_only_database_is_told(place: Place[SqlStore], server: Any)
 
     with pytest.raises(StoreUnavailable) as raised:
         await store.commit(batch(claimed))
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        await store.check_writing()
 
     assert (raised.value.reason, raised.value.retryable) == (Reason.STORE_READ_ONLY, False)
     server.psql(f"ALTER DATABASE {name} SET default_transaction_read_only = off;")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..core.records import CrawlKey, SessionRecord
     from ..engine import CrawlEngine
     from ..events import Observer
+    from ..storage.store import SqlStore
 
 __all__ = [
     "clear_name",
@@ -78,6 +79,7 @@ async def opened(
     settings: "Settings | None" = None,
     must_exist: bool = True,
     look: bool = False,
+    begins: bool = False,
     observers: "Iterable[Observer]" = (),
 ) -> "AsyncIterator[CrawlEngine]":
     """An engine over the database, open.
@@ -88,9 +90,12 @@ async def opened(
         must_exist: Refuse to make a new file, which after a misspelt name would look like an empty database, and to
             make tables in a database that has none of ours.
         look: Only look: nothing is made, migrated or changed, and the file may be read-only.
+        begins: A crawl shall begin: a database that may not be written is refused now, and a file that was made for it
+            is removed at the end if nothing came into it.
         observers: Told of every event of every session.
     """
     from ..config import get_settings
+    from ..engine import CrawlEngine
     from ..storage.store import SqlStore
 
     settings = settings if settings is not None else get_settings()
@@ -109,28 +114,42 @@ async def opened(
             with refused(db, database):
                 await first.open()  # refuses what is not ours
             await first.close()
-    engine = make_engine(database, settings, look=look, observers=observers)
-    with refused(db, database):
-        await engine.open()
+    store = SqlStore(database, read_only=look)
+    engine = CrawlEngine(store, settings=settings, observers=observers)
     try:
-        yield engine
+        with refused(db, database):
+            await engine.open()
+        try:
+            if begins:
+                with refused(db, database):
+                    await _check_writing(store)
+            yield engine
+        finally:
+            await engine.close()
     finally:
-        await engine.close()
+        if begins:
+            store.remove_unused()
+
+
+async def _check_writing(store: "SqlStore") -> None:
+    """Refuse a database that may not be written; what holds its lock may be gone when the crawl needs it."""
+    from ..errors import StoreUnavailable
+
+    try:
+        await store.check_writing()
+    except StoreUnavailable as exc:
+        if not exc.retryable:
+            raise
 
 
 def make_engine(
-    database: str,
-    settings: "Settings",
-    *,
-    look: bool = False,
-    observers: "Iterable[Observer]" = (),
+    database: str, settings: "Settings", *, observers: "Iterable[Observer]" = ()
 ) -> "CrawlEngine":
     """An engine over the database, not yet open."""
     from ..engine import CrawlEngine
     from ..storage.store import SqlStore
 
-    store = SqlStore(database, read_only=look)
-    return CrawlEngine(store, settings=settings, observers=observers)
+    return CrawlEngine(SqlStore(database), settings=settings, observers=observers)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ __all__ = [
     "require_current",
     "require_ours",
     "upgrade",
+    "write_nothing",
 ]
 
 _LOCK_KEY = (
@@ -76,6 +77,11 @@ def upgrade(connection: sa.Connection, revision: str) -> None:
     from .migrations import upgrade as run  # imports alembic
 
     run(connection, revision)
+
+
+def write_nothing(connection: sa.Connection) -> None:
+    """An update of no row: refused like any other where nothing may be written."""
+    connection.execute(sa.update(t.closed).values(until=0.0).where(sa.false()))
 
 
 def require_current(connection: sa.Connection) -> None:

@@ -53,6 +53,7 @@ class SqliteFile:
         )
         self._begin = "BEGIN IMMEDIATE"
         self._opened: tuple[int, int] | None = None
+        self._made: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Make the file, readable for its owner only, if it is not there.
@@ -74,9 +75,14 @@ class SqliteFile:
             )
         if not self.path.exists():
             try:
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, _MODE))
+                self._made = self._place() if _make(self.path) else None
             except OSError as exc:
                 raise no_file(exc, self.path) from exc
+
+    @property
+    def is_made_here(self) -> bool:
+        """Whether the file under this name is the one that `prepare` has made."""
+        return self._made is not None and self._place() == self._made
 
     def holds_tables(self, names: Iterable[str]) -> bool:
         """Whether the file has one of these tables; the file, and the folder around it, stay as they are.
@@ -213,6 +219,16 @@ class SqliteFile:
 
     def _on_begin(self, connection: sa.Connection) -> None:
         _driver(connection).execute(self._begin)
+
+
+def _make(path: Path) -> bool:
+    """Make the file; False if it was there by then: another process made it, or a link to it was there before it."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
+    except FileExistsError:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, _MODE))
+        return False
+    return True
 
 
 def is_writable(path: Path) -> bool:

@@ -26,6 +26,7 @@ from .engines import create_engine, known_driver, postgres_engine
 from .failures import read_only_file, translate
 from .runner import EngineRunner, Runner, ThreadRunner
 from .sqlite import SqliteFile, is_writable
+from .unused import remove_unused
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine  # needs greenlet, which SQLite does without
@@ -186,6 +187,26 @@ class SqlStore:
         if self._file is not None and self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
+
+    def remove_unused(self) -> bool:
+        """After `close`: remove the SQLite file that `open` has made, if no row is in it and nobody else has it open.
+
+        Returns:
+            Whether it was removed.
+        """
+        file = self._file
+        if self._opened or file is None or file.path is None or not file.is_made_here:
+            return False
+        ours = tables.metadata.tables
+        return remove_unused(file.path, empty=ours, beside=[tables.VERSION_TABLE])
+
+    async def check_writing(self) -> None:
+        """See that rows may be written, before anything is paid for that could not be kept.
+
+        Raises:
+            StoreUnavailable: They may not, or another program holds the lock (`retryable`).
+        """
+        await self._run.write(schema.write_nothing)
 
     async def check(self) -> None:
         """See that the database answers and has our schema; see `Store.check`."""

@@ -2,15 +2,13 @@
 
 import asyncio
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from ...clock import SystemClock
-from ..database import clear_name, database_of, file_of, opened, refuse_memory
-from ..failures import Failure, close, failure_of
+from ..database import clear_name, database_of, opened, refuse_memory
+from ..failures import close, failure_of
 from ..options import common, user_id
 from ..sourcing import Wanted, address_of, source_of, user_of
 from ..stopping import STOPPING, Stop, stoppable, stopped_early
@@ -127,14 +125,9 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
     source = source_of(wanted, settings, quiet=silent)
     database = database_of(options.db, settings)
     refuse_memory(database)
-    user: tuple[str, str] | None = None
     try:
-        if _is_new(file_of(database)):  # so that nothing is made before it is known for whom
-            user = await user_of(
-                wanted, source, [], settings=settings, clock=SystemClock(), quiet=silent
-            )
-        async with opened(options.db, settings=settings, must_exist=False) as engine:
-            user_id, known_from = user or await user_of(
+        async with opened(options.db, settings=settings, must_exist=False, begins=True) as engine:
+            user_id, known_from = await user_of(
                 wanted,
                 source,
                 await _begun(engine),
@@ -171,19 +164,6 @@ async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:
         raise
     finally:
         await source.aclose()
-
-
-def _is_new(file: Path | None) -> bool:
-    """Whether the database is a file that is still to be made; refused where it cannot be, before any request."""
-    if file is None or file.exists():
-        return False
-    if not file.absolute().parent.is_dir():
-        raise Failure(
-            f"the folder {file.absolute().parent} does not exist; nothing was started. "
-            "Create it, or name another place with --db",
-            2,
-        )
-    return True
 
 
 def _same_command(wanted: Wanted, options: Options) -> str:
