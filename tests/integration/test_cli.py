@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from twitor_fsm.cli.app import twitor
-from twitor_fsm.cli.check_database import has_wal_reset_bug
+from twitor_fsm.cli.check_database import has_wal_reset_bug, sqlite_warning
 from twitor_fsm.cli.terminal import json_text, printable
 from twitor_fsm.cli.words import (
     ago,
@@ -703,6 +703,24 @@ def test_printable_and_json_neutralise_every_character() -> None:
 )
 def test_the_wal_reset_bug_is_known_by_version(version: tuple[int, int, int], has_it: bool) -> None:
     assert has_wal_reset_bug(version) is has_it
+
+
+@pytest.mark.parametrize(
+    ("version", "database", "is_warned"),
+    [
+        ((3, 40, 1), "bookmarks.db", True),
+        ((3, 40, 1), "sqlite:///bookmarks.db", True),
+        ((3, 51, 3), "bookmarks.db", False),
+        ((3, 40, 1), "postgresql+asyncpg://me@host/name", False),
+    ],
+)
+def test_who_shares_a_file_is_warned_of_an_sqlite_with_the_bug(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], database: str, is_warned: bool
+) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", version)
+    warning = sqlite_warning(database)
+    assert (warning is not None) is is_warned
+    assert warning is None or ("one process at a time" in warning and "3.51.3" in warning)
 
 
 # -- what a newcomer met ----------------------------------------------------------------------------

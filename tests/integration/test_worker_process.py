@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 import time
 import urllib.error
@@ -19,6 +20,7 @@ import attrs
 import pytest
 from valkey_server import Server, until
 
+from twitor_fsm.cli.check_database import has_wal_reset_bug
 from twitor_fsm.cli.sourcing import tokens_of
 from twitor_fsm.cli.verbs.worker import Plan
 from twitor_fsm.cli.verbs.worker import _settings as settings_of
@@ -150,7 +152,9 @@ async def test_it_says_what_it_does(site: Site) -> None:
         await site.ask(sim.user_id)
         async with site.worker(*options) as worker:
             url = await worker.url()
-            (said,) = worker.lines
+            *warnings, said = worker.lines
+            assert len(warnings) == has_wal_reset_bug(sqlite3.sqlite_version_info)
+            assert all("warning: Python is linked with SQLite" in line for line in warnings)
             assert said == (
                 f"working: 10 crawls at once, from queue twitor:tasks at {site.server.url} into {site.db}; "
                 f"metrics and probes at {url}; stop with SIGTERM or Ctrl-C"

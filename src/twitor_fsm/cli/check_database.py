@@ -25,7 +25,7 @@ from .words import ago, count
 if TYPE_CHECKING:
     from ..config import Settings
 
-__all__ = ["check_database", "has_wal_reset_bug"]
+__all__ = ["check_database", "has_wal_reset_bug", "sqlite_warning"]
 
 _BUSY_S: Final = 1.0
 _CHECK_S: Final = 5.0
@@ -35,6 +35,10 @@ _X_USER: Final = re.compile(r"[0-9]{1,20}")
 
 _OTHER_FILE: Final = (
     "name the right file with --db; a damaged one: keep a copy, then sqlite3 FILE .recover"
+)
+_ONE_PROCESS: Final = (
+    "use SQLite 3.51.3 or newer (or 3.50.7, 3.44.6); until then one process at a time on a file: one worker "
+    "crawls for many users at once (--concurrency)"
 )
 
 
@@ -64,17 +68,24 @@ def check_database(db: str | None, settings: "Settings") -> list[Check]:
     return [*checks, *_check_folder(file)]
 
 
+def sqlite_warning(database: str) -> str | None:
+    """What is to be said to whoever lets several processes write this database; None if nothing is."""
+    if file_of(database) is None or not has_wal_reset_bug(sqlite3.sqlite_version_info):
+        return None
+    return f"{_wal_reset_bug()}. To do: {_ONE_PROCESS}"
+
+
+def _wal_reset_bug() -> str:
+    return (
+        f"Python is linked with SQLite {sqlite3.sqlite_version}, which has the WAL-reset bug: two processes "
+        "that write and checkpoint at the same instant may damage the file (rare)"
+    )
+
+
 def _check_sqlite() -> Check:
-    version = sqlite3.sqlite_version
     if has_wal_reset_bug(sqlite3.sqlite_version_info):
-        return warn(
-            "sqlite",
-            f"Python is linked with SQLite {version}, which has the WAL-reset bug: two processes "
-            "that write and checkpoint at the same instant may damage the file (rare)",
-            "use SQLite 3.51.3 or newer (or 3.50.7, 3.44.6); until then one process at a time on a file: one worker "
-            "crawls for many users at once (--concurrency)",
-        )
-    return ok("sqlite", f"Python is linked with SQLite {version}")
+        return warn("sqlite", _wal_reset_bug(), _ONE_PROCESS)
+    return ok("sqlite", f"Python is linked with SQLite {sqlite3.sqlite_version}")
 
 
 def _check_folder(file: Path) -> Iterator[Check]:

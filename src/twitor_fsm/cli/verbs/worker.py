@@ -172,6 +172,7 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
         observers = (voice.observe, *((port.metrics,) if port else ()))
         if port is not None:
             port.metrics.watch(queue)
+        _warn_of_sqlite(settings.database_url)
         while True:
             async with _ready(plan, observers, stop, port) as engine:
                 if engine is None:
@@ -237,6 +238,15 @@ async def _run(
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+
+
+def _warn_of_sqlite(database: str) -> None:
+    """Once, not whenever the schema was brought up: other processes may have the same file."""
+    from ..check_database import sqlite_warning
+
+    warning = sqlite_warning(database)
+    if warning is not None:
+        say(f"warning: {warning}", colour="yellow")
 
 
 async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") -> None:
