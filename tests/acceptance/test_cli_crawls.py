@@ -385,6 +385,8 @@ async def test_after_an_early_death_the_status_says_what_the_next_crawl_does(
         shown = (await twitor("status")).out
         assert "interrupted: it was running, and nobody runs it now" in shown
         assert "(begins at the top)" in shown
+        assert "a worker on this database takes it up by itself when its lease ends at" in shown
+        assert "without one, your crawl command again" in shown
         assert "goes on from the checkpoint" not in shown
 
 

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.cli.check_database import has_wal_reset_bug, sqlite_warning
+from twitor_fsm.cli.shapes import next_step
 from twitor_fsm.cli.terminal import json_text, printable
 from twitor_fsm.cli.words import (
     ago,
@@ -33,6 +34,8 @@ from twitor_fsm.cli.words import (
     short_owner,
     with_db,
 )
+from twitor_fsm.core.records import Counters, CrawlKey, SessionRecord
+from twitor_fsm.core.states import SessionValue, State
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.errors import ConfigurationError
 from twitor_fsm.simulator import Simulator
@@ -885,6 +888,49 @@ def test_a_database_in_memory_is_refused(run: Run, file: Path, database: str) ->
         result = run(*verb, "--db", database)
         assert result.exit_code == 2, verb
         assert "memory" in result.stderr
+
+
+def unfinished(source: str, *, lease_until: float, resume_at: float | None) -> SessionRecord:
+    state = State.RUNNING if resume_at is None else State.PAUSED_RATE_LIMIT
+    return SessionRecord(
+        session_id="s1",
+        crawl=CrawlKey("42", source),
+        ordinal=1,
+        value=SessionValue(state, resume_at=resume_at),
+        counters=Counters(),
+        fence=1,
+        revision=1,
+        owner=None,
+        lease_until=lease_until,
+        cancel_wish=None,
+        resumed_from=None,
+        message="",
+        durable=True,
+        started_at=900.0,
+        updated_at=950.0,
+        ended_at=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "lease_until", "resume_at", "when"),
+    [
+        ("x", 1030.0, None, "when its lease ends at "),
+        ("x", 1000.0, None, "within 30 s"),
+        ("x", 990.0, 1600.0, "when the pause is over at "),
+        ("x", 1030.0, 1010.0, "when its lease ends at "),
+        ("x", 990.0, 999.0, "within 30 s"),
+        ("file:a.json@1", 1030.0, None, None),
+    ],
+)
+def test_who_goes_on_with_a_session_that_nobody_runs_is_said(
+    source: str, lease_until: float, resume_at: float | None, when: str | None
+) -> None:
+    record = unfinished(source, lease_until=lease_until, resume_at=resume_at)
+    told = next_step(record, None, now=1000.0)
+    assert "your crawl command again" in told
+    assert ("a worker on this database takes it up by itself" in told) is (when is not None)
+    assert when is None or f"by itself {when}" in told
 
 
 def test_status_after_a_cleared_checkpoint_knows_what_is_stored(crawled: Run) -> None:

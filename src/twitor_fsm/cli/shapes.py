@@ -112,7 +112,12 @@ def state_line(record: "SessionRecord", *, now: float) -> str:
 
 
 def next_step(
-    record: "SessionRecord", db: str | None, *, has_checkpoint: bool = True, cleared: bool = False
+    record: "SessionRecord",
+    db: str | None,
+    *,
+    now: float,
+    has_checkpoint: bool = True,
+    cleared: bool = False,
 ) -> str:
     """What a person does about it; `cleared`: bookmarks are stored, and there is no checkpoint any more."""
     value = record.value
@@ -126,13 +131,29 @@ def next_step(
         paid = ", and X bills it again" if record.crawl.source == "x" else ""
         return f"{again}   (walks the whole listing again{paid}; nothing is stored twice)"
     if record.ended_at is None:
-        return f"{again}   ({'goes on from the checkpoint' if has_checkpoint else 'begins at the top'})"
+        where = "goes on from the checkpoint" if has_checkpoint else "begins at the top"
+        return f"{_by_itself(record, now=now)}{again}   ({where})"
     if str(value.state) == "completed":
         is_file = record.crawl.source.startswith("file:")
         on = with_db("twitor export", db)
         return f"{on} > bookmarks.jsonl" if is_file else f"{again}   (brings what is new)"
     before = before_again(value.category, value.reason)
     return f"{before} {again}".strip()
+
+
+def _by_itself(record: "SessionRecord", *, now: float) -> str:
+    """When a worker takes up a session that nobody runs; whether there is one, the database does not know."""
+    if record.crawl.source != "x":
+        return ""  # workers crawl X
+    from ..worker import SWEEP_S
+
+    since = max(record.lease_until, record.value.resume_at or 0.0)
+    if since <= now:
+        when = f"within {duration(SWEEP_S)}"
+    else:
+        why = "its lease ends" if since == record.lease_until else "the pause is over"
+        when = f"when {why} at {clock_time(since, now=now)}"
+    return f"a worker on this database takes it up by itself {when}; without one, "
 
 
 def _again(record: "SessionRecord", db: str | None) -> str:

@@ -59,7 +59,11 @@ async def _status(db: str | None, *, as_json: bool) -> int:
         now = engine.clock.now()
     if as_json:
         emit(
-            {"database": name, "bookmarks": total, "crawls": [_shape(c, db) for c in crawls]},
+            {
+                "database": name,
+                "bookmarks": total,
+                "crawls": [_shape(c, db, now=now) for c in crawls],
+            },
         )
         return 0
     tell(f"{name}: {count(total, 'bookmark')}, {count(len(crawls), 'crawl')}", bold=True)
@@ -87,7 +91,7 @@ async def _look(engine: "CrawlEngine", key: "CrawlKey") -> Crawl:
     )
 
 
-def _shape(crawl: Crawl, db: str | None) -> dict[str, Any]:
+def _shape(crawl: Crawl, db: str | None, *, now: float) -> dict[str, Any]:
     last = crawl.last
     waits = last is not None and last.ended_at is None
     return {
@@ -102,7 +106,7 @@ def _shape(crawl: Crawl, db: str | None) -> dict[str, Any]:
         "reason": last.value.reason if last else None,
         "running": is_running(last) if last else False,
         "paused_until": last.value.resume_at if last and waits else None,
-        "next": _next(last, crawl, db) if last else None,
+        "next": _next(last, crawl, db, now=now) if last else None,
     }
 
 
@@ -125,10 +129,10 @@ def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
         if last.message:
             rows.append(("message", local_times(what_happened(last.message), now=now)))
         rows.append(("session", last.session_id))
-        rows.append(("next", _next(last, crawl, db)))
+        rows.append(("next", _next(last, crawl, db, now=now)))
     tell(*table(rows))
 
 
-def _next(last: "SessionRecord", crawl: Crawl, db: str | None) -> str:
+def _next(last: "SessionRecord", crawl: Crawl, db: str | None, *, now: float) -> str:
     has_checkpoint = crawl.checkpoint is not None
-    return next_step(last, db, has_checkpoint=has_checkpoint, cleared=crawl.cleared)
+    return next_step(last, db, now=now, has_checkpoint=has_checkpoint, cleared=crawl.cleared)
