@@ -23,6 +23,7 @@
     │   ├── CrawlOwned            another process runs this crawl
     │   ├── SessionNotFound       no session with this id
     │   ├── SessionUnreadable     a session's row holds what no version of ours wrote
+    │   ├── RowUnreadable         so does another row: a journal's, a checkpoint's, a bookmark's, a skipped item's
     │   └── SchemaMismatch        the database's schema is not this version's; left untouched
     │       └── OtherSchemaVersion  it is an older or a newer one, or not there yet: an upgrade puts it right
     └── QueueError                the task queue
@@ -64,6 +65,7 @@ __all__ = [
     "QueueUnavailable",
     "RateLimited",
     "RequestRefused",
+    "RowUnreadable",
     "SchemaMismatch",
     "SessionNotFound",
     "SessionUnreadable",
@@ -319,6 +321,24 @@ class SessionUnreadable(StoreError):
         return (
             f"session {self.session_id} cannot be read ({self.why}): somebody else has written its row; nothing was "
             "changed. Repair or delete that row of twitor_session; other crawls go on"
+        )
+
+
+@attrs.define(eq=False)
+class RowUnreadable(StoreError):
+    """A row holds what no version of ours wrote; it was left as it is, and so were the others."""
+
+    table: str
+    row: str
+    """Which one, in words."""
+    why: str
+    """The class of the error that its content met."""
+    remedy: str = "Repair or delete that row"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.row} cannot be read ({self.why}): somebody else has written its row of {self.table}; nothing was "
+            f"changed. {self.remedy}"
         )
 
 

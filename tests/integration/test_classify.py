@@ -625,6 +625,7 @@ OWN: list[tuple[own.TwitorError, Expected]] = [
     (own.CrawlOwned("s", "o", NOW), (FATAL, Reason.OWNED_ELSEWHERE)),
     (own.SessionNotFound("s"), (FATAL, Reason.CONFIGURATION)),
     (own.SessionUnreadable("s", "ValueError"), (FATAL, Reason.CONFIGURATION)),
+    (own.RowUnreadable("t", "step 1", "ValueError"), (FATAL, Reason.CONFIGURATION)),
     (own.SchemaMismatch("x"), (FATAL, Reason.CONFIGURATION)),
     (own.OtherSchemaVersion("x"), (FATAL, Reason.CONFIGURATION)),
     (own.QueueError("x"), (FATAL, Reason.UNKNOWN)),

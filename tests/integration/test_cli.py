@@ -425,7 +425,7 @@ def test_status_tells_every_crawl(crawled: Run) -> None:
     (crawl,) = told["crawls"]
     assert set(crawl) == {
         "user_id", "source", "bookmarks", "skipped", "skipped_due", "checkpoint", "last_session",
-        "state", "reason", "running", "paused_until", "next",
+        "state", "reason", "running", "paused_until", "next", "checkpoint_error",
     }  # fmt: skip
     assert set(crawl["last_session"]) == SESSION_KEYS
     assert set(crawl["checkpoint"]) == CHECKPOINT_KEYS
@@ -495,7 +495,7 @@ def test_skipped_items_are_listed_and_tried_again(crawled: Run, file: Path) -> N
 def test_clearing_a_checkpoint_needs_a_yes(crawled: Run) -> None:
     assert crawled("checkpoint", "clear").exit_code == 2
     (kept,) = json.loads(crawled("checkpoint", "show", "--json").stdout)["checkpoints"]
-    assert set(kept) == {"user_id", "source", "checkpoint"}
+    assert set(kept) == {"user_id", "source", "checkpoint", "checkpoint_error"}
     assert kept["checkpoint"]["bookmarks_count"] == 30
     cleared = json.loads(crawled("checkpoint", "clear", "--yes", "--json").stdout)
     assert set(cleared) == {"user_id", "source", "cleared"}

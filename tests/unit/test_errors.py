@@ -43,6 +43,7 @@ ONE_OF_EACH: list[TwitorError] = [
     errors.CrawlOwned("s1", "host", NOW),
     errors.SessionNotFound("s1"),
     errors.SessionUnreadable("s1", "ValueError"),
+    errors.RowUnreadable("twitor_journal", "step 1 of the journal of session s1", "ValueError"),
     errors.SchemaMismatch("version 9"),
     errors.OtherSchemaVersion("version 9"),
     errors.QueueError("refused"),

@@ -63,6 +63,7 @@ OWN: Final[Mapping[str, Rule]] = {
     "CrawlOwned": _own(FATAL, Reason.OWNED_ELSEWHERE),
     "SessionNotFound": _own(FATAL, Reason.CONFIGURATION),
     "SessionUnreadable": _own(FATAL, Reason.CONFIGURATION),
+    "RowUnreadable": _own(FATAL, Reason.CONFIGURATION),
     "SchemaMismatch": _own(FATAL, Reason.CONFIGURATION),
     "QueueError": _own(FATAL, Reason.UNKNOWN),
     "QueueUnavailable": _own(NETWORK, Reason.CONNECTION),

@@ -212,11 +212,11 @@ def _check_writing(file: Path) -> Check:
 def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
     now = SystemClock().now()
     rows = reader.execute(
-        "SELECT user_id, source, has_checkpoint, last_crawled_at, bookmarks_count FROM twitor_crawl"
+        "SELECT user_id, source, has_checkpoint, last_crawled_at, bookmarks_count, mark FROM twitor_crawl"
     ).fetchall()
     if not rows:
         yield ok("checkpoints", "no crawl yet, so none is expected")
-    for user_id, source, has_checkpoint, saved_at, bookmarks in rows:
+    for user_id, source, has_checkpoint, saved_at, bookmarks, mark in rows:
         who = f"user {user_id} from {source}"
         if source == "x" and _X_USER.fullmatch(user_id) is None:
             yield warn(
@@ -224,16 +224,32 @@ def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
                 f"{who}: X's user ids are digits",
                 "crawl with the right --user-id, or none: X is asked",
             )
-        if has_checkpoint:
-            said = f"{who}: saved {ago(saved_at, now=now)}, {count(bookmarks, 'bookmark')}"
-            yield ok("checkpoints", said)
-        else:
+        if not has_checkpoint:
             yield warn(
                 "checkpoints",
                 f"{who}: none saved",
                 "look at why: twitor sessions show; the next crawl begins at the top",
             )
+        elif _is_readable(mark, saved_at, bookmarks):
+            said = f"{who}: saved {ago(saved_at, now=now)}, {count(bookmarks, 'bookmark')}"
+            yield ok("checkpoints", said)
+        else:
+            yield fail(
+                "checkpoints",
+                f"{who}: cannot be read, somebody else has written that row of twitor_crawl",
+                "repair that row, or begin at the top with: twitor checkpoint clear",
+            )
     yield from _check_last_sessions(reader)
+
+
+def _is_readable(mark: object, saved_at: object, bookmarks: object) -> bool:
+    from ..storage.rows import mark_from
+
+    try:
+        mark_from(str(mark))
+    except Exception:  # noqa: BLE001 - whatever is in it
+        return False
+    return isinstance(saved_at, (int, float)) and isinstance(bookmarks, int)
 
 
 def _check_last_sessions(reader: sqlite3.Connection) -> Iterator[Check]:

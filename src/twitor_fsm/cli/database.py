@@ -13,12 +13,15 @@ from .words import program, with_db
 
 if TYPE_CHECKING:
     from ..config import Settings
+    from ..core.progress import Checkpoint
     from ..core.records import CrawlKey, SessionRecord
     from ..engine import CrawlEngine
+    from ..errors import RowUnreadable
     from ..events import Observer
     from ..storage.store import SqlStore
 
 __all__ = [
+    "checkpoint_of",
     "clear_name",
     "database_of",
     "file_of",
@@ -201,6 +204,18 @@ async def find_session(engine: "CrawlEngine", session_id: str | None) -> "Sessio
         f"(for example {found[0].session_id})",
         2,
     )
+
+
+async def checkpoint_of(
+    engine: "CrawlEngine", crawl: "CrawlKey"
+) -> "Checkpoint | RowUnreadable | None":
+    """A crawl's checkpoint; the error, if it cannot be read, so that it hides no other crawl."""
+    from ..errors import RowUnreadable
+
+    try:
+        return await engine.store.checkpoint(crawl)
+    except RowUnreadable as error:
+        return error
 
 
 async def refuse_unknown_user(engine: "CrawlEngine", user_id: str) -> None:

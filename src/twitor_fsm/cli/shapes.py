@@ -22,8 +22,10 @@ from .words import (
 if TYPE_CHECKING:
     from ..core.progress import Checkpoint
     from ..core.records import SessionRecord
+    from ..errors import RowUnreadable
 
 __all__ = [
+    "checkpoint_error",
     "checkpoint_shape",
     "checkpoint_words",
     "is_running",
@@ -59,9 +61,9 @@ def is_running(record: "SessionRecord") -> bool:
     return not is_gone(record.owner) and record.lease_until > SystemClock().now()
 
 
-def checkpoint_shape(checkpoint: "Checkpoint | None") -> dict[str, Any] | None:
-    """A checkpoint."""
-    if checkpoint is None:
+def checkpoint_shape(checkpoint: "Checkpoint | RowUnreadable | None") -> dict[str, Any] | None:
+    """A checkpoint; None also for one that cannot be read, which `checkpoint_error` tells."""
+    if checkpoint is None or isinstance(checkpoint, Exception):
         return None
     return {
         "last_tweet_id": checkpoint.last_tweet_id,
@@ -75,10 +77,17 @@ def checkpoint_shape(checkpoint: "Checkpoint | None") -> dict[str, Any] | None:
     }
 
 
-def checkpoint_words(checkpoint: "Checkpoint | None", *, now: float) -> str:
+def checkpoint_error(checkpoint: "Checkpoint | RowUnreadable | None") -> str | None:
+    """Why a checkpoint cannot be read; None if it can, or if there is none."""
+    return str(checkpoint) if isinstance(checkpoint, Exception) else None
+
+
+def checkpoint_words(checkpoint: "Checkpoint | RowUnreadable | None", *, now: float) -> str:
     """A checkpoint in one line."""
     if checkpoint is None:
         return "none (the next crawl begins at the top)"
+    if isinstance(checkpoint, Exception):
+        return str(checkpoint)
     at = checkpoint.last_crawled_at.timestamp()
     where = "in mid-listing" if checkpoint.mark.under_way else "at the end of the listing"
     return (

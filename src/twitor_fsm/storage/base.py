@@ -284,7 +284,12 @@ class Store(Protocol):
         ...
 
     async def journal(self, session_id: str) -> list[JournalRow]:
-        """A session's journal in order. Raises `SessionNotFound`."""
+        """A session's journal in order.
+
+        Raises:
+            SessionNotFound: No session has this id.
+            RowUnreadable: Somebody else wrote one of its rows.
+        """
         ...
 
     async def wish_cancel(self, session_id: str, reason: str) -> SessionRecord:
@@ -292,7 +297,10 @@ class Store(Protocol):
         ...
 
     async def checkpoint(self, crawl: CrawlKey) -> Checkpoint | None:
-        """The crawl's checkpoint, or None before the first or after `clear_checkpoint`."""
+        """The crawl's checkpoint, or None before the first or after `clear_checkpoint`.
+
+        Raises `RowUnreadable` if somebody else wrote it; `clear_checkpoint` heals that.
+        """
         ...
 
     async def save_checkpoint(
@@ -327,7 +335,10 @@ class Store(Protocol):
         ...
 
     def bookmarks(self, user_id: str | None = None) -> AsyncIterator[Bookmark]:
-        """Stored bookmarks, read in portions, in the order in which they were stored; None: of all users."""
+        """Stored bookmarks, read in portions, in the order in which they were stored; None: of all users.
+
+        Raises `RowUnreadable`, after all others were given, if somebody else wrote the row of one.
+        """
         ...
 
     async def count_bookmarks(self, user_id: str | None = None) -> int:
@@ -335,7 +346,7 @@ class Store(Protocol):
         ...
 
     async def skipped(self, *, user_id: str | None = None, limit: int = 1000) -> list[SkippedRow]:
-        """Skipped items, oldest first."""
+        """Skipped items, oldest first. One that cannot be read is logged once and left out: it hides no other."""
         ...
 
     async def count_skipped(self, crawl: CrawlKey) -> tuple[int, int]:

@@ -37,8 +37,11 @@ def save_checkpoint(
     before = _lock(connection, crawl_id, now, is_gone)
     if before is None:
         raise AssertionError("whoever forgets the crawl waits for what `ensure_crawl` holds")
-    mark = mark_from(before["mark"])
-    if mark.under_way:
+    mark = _mark_of(before)
+    if mark is None:
+        mark = Mark()
+        void_places(CoreDriver(connection), crawl_id)
+    elif mark.under_way:
         void_places(CoreDriver(connection), crawl_id, lambda c: c.walk == mark.walk)
     values: dict[str, Any] = {
         "has_checkpoint": True,
@@ -72,6 +75,7 @@ def clear_checkpoint(
     if before is None:
         return
     void_places(CoreDriver(connection), crawl_id)
+    mark = _mark_of(before) or Mark()
     connection.execute(
         sa.update(t.crawl)
         .values(
@@ -79,7 +83,7 @@ def clear_checkpoint(
             has_checkpoint=False,
             last_tweet_id=None,
             last_crawled_at=None,
-            mark=mark_text(Mark(walk=mark_from(before["mark"]).walk)),
+            mark=mark_text(Mark(walk=mark.walk)),
         )
         .where(c.id == crawl_id)
     )
@@ -98,6 +102,14 @@ def retry_skipped(
         return connection.execute(change).rowcount
     parts = (change.where(c.item_key.in_(chunk)) for chunk in chunks(tuple(dict.fromkeys(keys))))
     return sum(connection.execute(part).rowcount for part in parts)
+
+
+def _mark_of(row: dict[str, Any]) -> Mark | None:
+    """The crawl's mark; None if somebody else has written it. Without places, walks may be counted anew."""
+    try:
+        return mark_from(row["mark"])
+    except Exception:  # noqa: BLE001 - whatever is in it
+        return None
 
 
 def _lock(

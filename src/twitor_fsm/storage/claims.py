@@ -16,11 +16,9 @@ from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from ..core.states import SessionValue
 from ..errors import CrawlOwned
 from . import tables as t
-from .reads import find_session, read_session, select_sessions
+from .reads import find_session, read_checkpoint, read_session, select_sessions
 from .rows import (
-    checkpoint_from,
     counters_text,
-    mark_from,
     owner_text,
     value_columns,
 )
@@ -182,7 +180,8 @@ def _is_free(session: SessionRecord, now: float, is_gone: Callable[[Owner], bool
 def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) -> None:
     """Insert a session and note it in the crawl's row, which is held."""
     row = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
-    goes_on = row["has_checkpoint"] and mark_from(row["mark"]).has_begun
+    checkpoint = read_checkpoint(row)
+    goes_on = checkpoint is not None and checkpoint.mark.has_begun
     ordinal = row["last_session_ordinal"] + 1
     put = sa.insert(t.session).values(
         **columns,
@@ -255,7 +254,7 @@ def _claimed(
     due = sa.select(sa.func.count()).where(s.crawl_id == crawl_id, s.due.is_(True))
     return Claim(
         session=find_session(connection, session_id),
-        checkpoint=checkpoint_from(dict(crawl)),
+        checkpoint=read_checkpoint(crawl),
         taken_over=taken_over,
         closed_until=until,
         due_skips=int(connection.execute(due).scalar_one()),

@@ -3,8 +3,8 @@
 Must not know: transactions, threads.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -12,7 +12,7 @@ from ..core.listing import Known, Place
 from ..core.progress import Checkpoint
 from ..core.records import CrawlKey, SessionRecord, Skip
 from ..core.states import JournalRow
-from ..errors import SessionNotFound, SessionUnreadable
+from ..errors import RowUnreadable, SessionNotFound, SessionUnreadable
 from . import tables as t
 from .base import Bookmark, SkippedRow
 from .driver import Driver
@@ -41,12 +41,17 @@ __all__ = [
     "find_session",
     "journal",
     "lookup",
+    "read_checkpoint",
     "read_session",
     "select_sessions",
     "sessions",
     "skipped",
     "unfinished_after",
 ]
+
+T = TypeVar("T")
+
+Unreadable = SessionUnreadable | RowUnreadable
 
 KEYS_AT_ONCE: Final = 500  # keys in one statement; SQLite takes 32766 parameters, older ones 999
 
@@ -104,7 +109,7 @@ def due_skips(connection: sa.Connection, crawl: CrawlKey, limit: int) -> list[Sk
         .order_by(c.at, c.item_key)
         .limit(limit)
     )
-    return [skip_from(dict(row)) for row in connection.execute(found).mappings()]
+    return [_read_skip(row) for row in connection.execute(found).mappings()]
 
 
 def count_skipped(connection: sa.Connection, crawl: CrawlKey) -> tuple[int, int]:
@@ -139,23 +144,81 @@ def read_session(row: sa.RowMapping) -> SessionRecord:
         raise SessionUnreadable(str(row["session_id"]), type(error).__name__) from error
 
 
+def read_checkpoint(row: sa.RowMapping) -> Checkpoint | None:
+    """The checkpoint in a row of `twitor_crawl`. Raises `RowUnreadable` whatever is wrong with it."""
+    try:
+        return checkpoint_from(dict(row))
+    except Exception as error:  # whatever is in the row
+        raise RowUnreadable(
+            t.crawl.name,
+            f"the checkpoint of user {row['user_id']} from {row['source']}",
+            type(error).__name__,
+            "Repair that row, or begin at the top with: twitor checkpoint clear",
+        ) from error
+
+
+def _read_step(row: sa.RowMapping) -> JournalRow:
+    try:
+        return journal_row_from(dict(row))
+    except Exception as error:  # whatever is in the row
+        raise RowUnreadable(
+            t.journal.name,
+            f"step {row['seq']} of the journal of session {row['session_id']}",
+            type(error).__name__,
+            "Repair that row; crawls go on without it",
+        ) from error
+
+
+def _read_bookmark(row: sa.RowMapping) -> Bookmark:
+    try:
+        return bookmark_from(dict(row))
+    except Exception as error:  # whatever is in the row
+        raise RowUnreadable(
+            t.bookmark.name,
+            f"bookmark {row['item_id']} of user {row['user_id']} (row {row['id']})",
+            type(error).__name__,
+        ) from error
+
+
+def _read_skip(row: sa.RowMapping) -> Skip:
+    try:
+        return skip_from(dict(row))
+    except Exception as error:  # whatever is in the row
+        raise _unreadable_skip(row, error) from error
+
+
+def _read_skipped(row: sa.RowMapping) -> SkippedRow:
+    try:
+        return skipped_row_from(dict(row))
+    except Exception as error:  # whatever is in the row
+        raise _unreadable_skip(row, error) from error
+
+
+def _unreadable_skip(row: sa.RowMapping, error: Exception) -> RowUnreadable:
+    return RowUnreadable(
+        t.skipped.name,
+        f"the skipped item {row['item_key']} of crawl {row['crawl_id']}",
+        type(error).__name__,
+    )
+
+
 def _read_all(
-    rows: Iterable[sa.RowMapping],
-) -> tuple[list[SessionRecord], list[SessionUnreadable]]:
+    rows: Iterable[sa.RowMapping], read: Callable[[sa.RowMapping], T]
+) -> tuple[list[T], list[Unreadable]]:
     """All that can be read, and the others apart, so that they hide none."""
-    records: list[SessionRecord] = []
-    unreadable: list[SessionUnreadable] = []
+    found: list[T] = []
+    unreadable: list[Unreadable] = []
     for row in rows:
         try:
-            records.append(read_session(row))
-        except SessionUnreadable as error:
+            found.append(read(row))
+        except (SessionUnreadable, RowUnreadable) as error:
             unreadable.append(error)
-    return records, unreadable
+    return found, unreadable
 
 
 def sessions(
     connection: sa.Connection, crawl: CrawlKey | None, user_id: str | None, limit: int
-) -> tuple[list[SessionRecord], list[SessionUnreadable]]:
+) -> tuple[list[SessionRecord], list[Unreadable]]:
     """The newest sessions, newest first; those among them that cannot be read are apart."""
     c = t.session.c
     found = select_sessions().order_by(c.started_at.desc(), c.ordinal.desc(), c.session_id.desc())
@@ -163,12 +226,12 @@ def sessions(
         found = found.where(c.crawl_id == crawl_id(crawl))
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
-    return _read_all(connection.execute(found.limit(limit)).mappings().all())
+    return _read_all(connection.execute(found.limit(limit)).mappings().all(), read_session)
 
 
 def unfinished_after(
     connection: sa.Connection, after: int, limit: int, due_by: float | None = None
-) -> tuple[list[SessionRecord], list[SessionUnreadable], int]:
+) -> tuple[list[SessionRecord], list[Unreadable], int]:
     """The next portion of the sessions that are not over, and the crawl's row id that it ends with.
 
     Rows that cannot be read are apart. With `due_by`, those are left out that are paused for longer.
@@ -180,26 +243,26 @@ def unfinished_after(
     if due_by is not None:
         found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
     rows = connection.execute(found.limit(limit)).mappings().all()
-    records, unreadable = _read_all(rows)
+    records, unreadable = _read_all(rows, read_session)
     return records, unreadable, rows[-1]["crawl_id"] if rows else after
 
 
 def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:
-    """A session's journal in order. Raises `SessionNotFound`."""
+    """A session's journal in order. Raises `SessionNotFound`, or `RowUnreadable` at the first row that is."""
     c = t.journal.c
     found = sa.select(t.journal).where(c.session_id == session_id).order_by(c.seq)
-    rows = [journal_row_from(dict(row)) for row in connection.execute(found).mappings()]
+    rows = [_read_step(row) for row in connection.execute(found).mappings()]
     if not rows:
         find_session(connection, session_id)
     return rows
 
 
 def checkpoint(connection: sa.Connection, crawl: CrawlKey) -> Checkpoint | None:
-    """The crawl's checkpoint, if it has one."""
+    """The crawl's checkpoint, if it has one. Raises `RowUnreadable`."""
     c = t.crawl.c
     found = sa.select(t.crawl).where(c.user_id == crawl.user_id, c.source == crawl.source)
     row = connection.execute(found).mappings().first()
-    return None if row is None else checkpoint_from(dict(row))
+    return None if row is None else read_checkpoint(row)
 
 
 def crawls(connection: sa.Connection) -> list[CrawlKey]:
@@ -210,14 +273,15 @@ def crawls(connection: sa.Connection) -> list[CrawlKey]:
 
 def bookmarks_after(
     connection: sa.Connection, user_id: str | None, after: int, limit: int
-) -> tuple[list[Bookmark], int]:
-    """The next portion of the bookmarks behind a row id, and the row id that it ends with."""
+) -> tuple[list[Bookmark], list[Unreadable], int]:
+    """The next portion of the bookmarks behind a row id, those that cannot be read, and the row id that it ends with."""
     c = t.bookmark.c
     found = sa.select(t.bookmark).where(c.id > after).order_by(c.id).limit(limit)
     if user_id is not None:
         found = found.where(c.user_id == user_id)
     rows = connection.execute(found).mappings().all()
-    return [bookmark_from(dict(row)) for row in rows], rows[-1]["id"] if rows else after
+    found_all, unreadable = _read_all(rows, _read_bookmark)
+    return found_all, unreadable, rows[-1]["id"] if rows else after
 
 
 def count_bookmarks(connection: sa.Connection, user_id: str | None) -> int:
@@ -228,12 +292,14 @@ def count_bookmarks(connection: sa.Connection, user_id: str | None) -> int:
     return int(connection.execute(found).scalar_one())
 
 
-def skipped(connection: sa.Connection, user_id: str | None, limit: int) -> list[SkippedRow]:
-    """Skipped items, oldest first."""
+def skipped(
+    connection: sa.Connection, user_id: str | None, limit: int
+) -> tuple[list[SkippedRow], list[Unreadable]]:
+    """Skipped items, oldest first; those among them that cannot be read are apart."""
     c = t.skipped.c
     join = t.skipped.join(t.crawl, t.crawl.c.id == c.crawl_id)
     found = sa.select(t.skipped, t.crawl.c.user_id, t.crawl.c.source).select_from(join)
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
     rows = connection.execute(found.order_by(c.at, c.crawl_id, c.item_key).limit(limit))
-    return [skipped_row_from(dict(row)) for row in rows.mappings()]
+    return _read_all(rows.mappings(), _read_skipped)

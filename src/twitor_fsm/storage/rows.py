@@ -54,6 +54,16 @@ _NUMBERS = (
     "started_at",
     "updated_at",
 )
+_BOOKMARK_TEXTS = ("item_id", "kind", "source", "raw")
+_BOOKMARK_TEXTS_OR_NONE = (
+    "text",
+    "author_id",
+    "author_username",
+    "author_name",
+    "created_at",
+    "result",
+)
+_TEXTS = ("session_id", "user_id", "source", "state", "message")
 _NUMBERS_OR_NONE = ("retry_at", "resume_at", "ended_at")
 
 
@@ -93,6 +103,12 @@ def _require_numbers(values: Iterable[object]) -> None:
         raise TypeError("a number was expected")
 
 
+def _require_text(values: Iterable[object]) -> None:
+    """SQLite keeps bytes in a column of text, too."""
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("a text was expected")
+
+
 def owner_text(owner: Owner) -> str:
     """An owner as JSON."""
     return json_text(attrs.asdict(owner))
@@ -123,6 +139,7 @@ def session_from(row: Mapping[str, Any]) -> SessionRecord:
     Raises:
         ValueError, TypeError, AttributeError: No version of ours wrote it.
     """
+    _require_text(row[name] for name in _TEXTS)
     _require_numbers(row[name] for name in _NUMBERS)
     _require_numbers(row[name] for name in _NUMBERS_OR_NONE if row[name] is not None)
     category = row["category"]
@@ -156,9 +173,14 @@ def session_from(row: Mapping[str, Any]) -> SessionRecord:
 
 
 def checkpoint_from(row: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint in a row of `twitor_crawl`; None if it has none."""
+    """The checkpoint in a row of `twitor_crawl`; None if it has none.
+
+    Raises:
+        Exception: Of any class; no version of ours wrote it.
+    """
     if not row["has_checkpoint"]:
         return None
+    _require_numbers((row["bookmarks_count"], row["generation"]))
     return Checkpoint(
         last_tweet_id=row["last_tweet_id"],
         bookmarks_count=row["bookmarks_count"],
@@ -175,8 +197,17 @@ def journal_columns(session_id: str, row: JournalRow) -> dict[str, Any]:
 
 
 def journal_row_from(row: Mapping[str, Any]) -> JournalRow:
-    """The journal row that `journal_columns` made columns of."""
+    """The journal row that `journal_columns` made columns of.
+
+    Raises:
+        Exception: Of any class; no version of ours wrote it.
+    """
     category = row["category"]
+    facts = json.loads(row["facts"])
+    _require_text(row[name] for name in ("trigger", "source", "target", "spec"))
+    _require_numbers(row[name] for name in ("at", "delay_s", "tries", "tries_allowed"))
+    if not isinstance(facts, dict):
+        raise TypeError("an object was expected")
     return JournalRow(
         seq=row["seq"],
         at=row["at"],
@@ -188,7 +219,7 @@ def journal_row_from(row: Mapping[str, Any]) -> JournalRow:
         delay_s=row["delay_s"],
         tries=row["tries"],
         tries_allowed=row["tries_allowed"],
-        facts=json.loads(row["facts"]),
+        facts=facts,
         spec=row["spec"],
         absorbed=bool(row["absorbed"]),
     )
@@ -210,7 +241,14 @@ def item_columns(item: Item) -> dict[str, Any]:
 
 
 def bookmark_from(row: Mapping[str, Any]) -> Bookmark:
-    """A row of `twitor_bookmark`."""
+    """A row of `twitor_bookmark`.
+
+    Raises:
+        TypeError: No version of ours wrote it.
+    """
+    _require_text(row[name] for name in _BOOKMARK_TEXTS)
+    _require_text(row[name] for name in _BOOKMARK_TEXTS_OR_NONE if row[name] is not None)
+    _require_numbers((row["stored_at"],))
     return Bookmark(
         id=row["item_id"],
         text=row["text"],
@@ -227,7 +265,13 @@ def bookmark_from(row: Mapping[str, Any]) -> Bookmark:
 
 
 def skip_from(row: Mapping[str, Any]) -> Skip:
-    """The skip in a row of `twitor_skipped`."""
+    """The skip in a row of `twitor_skipped`.
+
+    Raises:
+        ValueError, TypeError: No version of ours wrote it.
+    """
+    _require_text(row[name] for name in ("item_key", "raw", "reason", "message"))
+    _require_numbers((row["at"],))
     return Skip(
         key=row["item_key"],
         raw=row["raw"],

@@ -19,7 +19,7 @@ from ..core.progress import Checkpoint
 from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
 from ..core.taxonomy import Reason
-from ..errors import ConfigurationError, SessionUnreadable, StoreError, StoreUnavailable
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from . import checkpoints, claims, forgetting, reads, schema, tables, writer
 from .base import Batch, Bookmark, Forgotten, SkippedRow
 from .engines import create_engine, known_driver, postgres_engine
@@ -301,15 +301,16 @@ class SqlStore:
             if len(portion) + len(unreadable) < _SESSIONS:
                 return
 
-    def _tell_unreadable(self, errors: list[SessionUnreadable]) -> None:
+    def _tell_unreadable(self, errors: list[reads.Unreadable]) -> None:
         """Once for each: they are met again and again."""
         for error in errors:
-            if error.session_id not in self._unreadable:
-                _LOG.error("%s", error)
-                self._unreadable.add(error.session_id)
+            message = str(error)
+            if message not in self._unreadable:
+                _LOG.error("%s", message)
+                self._unreadable.add(message)
 
     async def journal(self, session_id: str) -> list[JournalRow]:
-        """A session's journal in order. Raises `SessionNotFound`."""
+        """A session's journal in order. Raises `SessionNotFound` or `RowUnreadable`."""
         return await self._run.read(reads.journal, session_id)
 
     async def wish_cancel(self, session_id: str, reason: str) -> SessionRecord:
@@ -319,7 +320,7 @@ class SqlStore:
     # -- checkpoints ------------------------------------------------------------------------------
 
     async def checkpoint(self, crawl: CrawlKey) -> Checkpoint | None:
-        """The crawl's checkpoint, or None."""
+        """The crawl's checkpoint, or None. Raises `RowUnreadable`."""
         return await self._run.read(reads.checkpoint, crawl)
 
     async def save_checkpoint(
@@ -354,22 +355,36 @@ class SqlStore:
         return await self._run.read(reads.crawls)
 
     async def bookmarks(self, user_id: str | None = None) -> AsyncIterator[Bookmark]:
-        """Stored bookmarks in the order in which they were stored, 500 in memory at a time."""
+        """Stored bookmarks in the order in which they were stored, 500 in memory at a time.
+
+        Raises:
+            RowUnreadable: After all others were given: there is one that cannot be read. If there are more, all are logged.
+        """
         after = -1
+        bad: list[reads.Unreadable] = []
         while True:
-            portion, after = await self._run.read(reads.bookmarks_after, user_id, after, _PORTION)
+            portion, unreadable, after = await self._run.read(
+                reads.bookmarks_after, user_id, after, _PORTION
+            )
+            bad += unreadable
             for bookmark in portion:
                 yield bookmark
-            if len(portion) < _PORTION:
-                return
+            if len(portion) + len(unreadable) < _PORTION:
+                break
+        if len(bad) > 1:
+            self._tell_unreadable(bad)
+        if bad:
+            raise bad[0]
 
     async def count_bookmarks(self, user_id: str | None = None) -> int:
         """Number of stored bookmarks."""
         return await self._run.read(reads.count_bookmarks, user_id)
 
     async def skipped(self, *, user_id: str | None = None, limit: int = 1000) -> list[SkippedRow]:
-        """Skipped items, oldest first."""
-        return await self._run.read(reads.skipped, user_id, limit)
+        """Skipped items, oldest first; one that cannot be read is logged and left out."""
+        found, unreadable = await self._run.read(reads.skipped, user_id, limit)
+        self._tell_unreadable(unreadable)
+        return found
 
     async def count_skipped(self, crawl: CrawlKey) -> tuple[int, int]:
         """Skipped items of a crawl: how many, and how many of them are to be tried again."""

@@ -50,8 +50,8 @@ class AnyText(sa.types.TypeDecorator[str]):
         return None if value is None else text.encode(value)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """Read it back."""
-        return None if value is None else text.decode(value)
+        """Read it back; what somebody else has put there, and is no text, is left for who reads the row."""
+        return text.decode(value) if isinstance(value, str) else value
 
 
 _BigKey: Final = sa.BigInteger().with_variant(

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..database import one_crawl, opened, refuse_unknown_user
+from ..database import checkpoint_of, one_crawl, opened, refuse_unknown_user
 from ..failures import Failure
 from ..groups import NamingGroup
 from ..options import common, user_id
-from ..shapes import checkpoint_shape, checkpoint_words
+from ..shapes import checkpoint_error, checkpoint_shape, checkpoint_words
 from ..terminal import emit, is_terminal, say, table, tell
 from ..words import as_called, count
 
 if TYPE_CHECKING:
     from ...core.progress import Checkpoint
     from ...core.records import CrawlKey
+    from ...errors import RowUnreadable
 
 SECTION = "Manage"
 
@@ -52,7 +53,7 @@ def show_checkpoint(
             if user_id is not None:
                 await refuse_unknown_user(engine, user_id)
             found = [
-                (key, await engine.store.checkpoint(key))
+                (key, await checkpoint_of(engine, key))
                 for key in await engine.store.crawls()
                 if user_id in (None, key.user_id) and source in (None, key.source)
             ]
@@ -64,8 +65,8 @@ def show_checkpoint(
             tell(as_called("no crawl yet, so no checkpoint. Begin with: twitor crawl", db))
         for key, checkpoint in found:
             tell(f"user {key.user_id}, from {key.source}", bold=True)
-            rows = [("checkpoint", checkpoint_words(checkpoint, now=now))]
-            if checkpoint is not None:
+            rows = [("checkpoint", as_called(checkpoint_words(checkpoint, now=now), db))]
+            if checkpoint is not None and not isinstance(checkpoint, Exception):
                 rows.append(("next page", checkpoint.cursor or "the top of the listing"))
             tell(*table(rows))
         return 0
@@ -73,11 +74,12 @@ def show_checkpoint(
     return asyncio.run(run())
 
 
-def _shape(key: "CrawlKey", checkpoint: "Checkpoint | None") -> dict[str, Any]:
+def _shape(key: "CrawlKey", checkpoint: "Checkpoint | RowUnreadable | None") -> dict[str, Any]:
     return {
         "user_id": key.user_id,
         "source": key.source,
         "checkpoint": checkpoint_shape(checkpoint),
+        "checkpoint_error": checkpoint_error(checkpoint),
     }
 
 
@@ -100,8 +102,11 @@ def clear_checkpoint(
     async def run() -> int:
         async with opened(db) as engine:
             key = await one_crawl(engine, user_id, source)
-            stored = await engine.store.checkpoint(key)
-            walked = stored.bookmarks_count if stored is not None else 0
+            stored = await checkpoint_of(engine, key)
+            if isinstance(stored, Exception):
+                walked = await engine.store.count_bookmarks(key.user_id)
+            else:
+                walked = stored.bookmarks_count if stored is not None else 0
             if not yes:
                 _confirm(key, walked)
             await engine.checkpoints(key.user_id, key.source).clear_checkpoint()

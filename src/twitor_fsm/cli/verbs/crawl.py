@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from ..database import clear_name, database_of, opened, refuse_memory
+from ..database import checkpoint_of, clear_name, database_of, opened, refuse_memory
 from ..failures import close, failure_of
 from ..options import common, user_id
 from ..sourcing import Wanted, address_of, source_of, user_of
@@ -109,8 +109,8 @@ def command(
 
 async def _begun(engine: "CrawlEngine") -> "list[CrawlKey]":
     """The crawls that came to something: a user that was refused at once says nothing about whose token it is."""
-    store = engine.store
-    return [crawl for crawl in await store.crawls() if await store.checkpoint(crawl) is not None]
+    crawls = await engine.store.crawls()
+    return [crawl for crawl in crawls if await checkpoint_of(engine, crawl) is not None]
 
 
 async def _crawl(wanted: Wanted, options: Options, stop: Stop) -> int:

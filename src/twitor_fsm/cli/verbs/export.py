@@ -19,6 +19,7 @@ from ..terminal import emit, json_text, safe_json, say, write_json
 from ..words import count
 
 if TYPE_CHECKING:
+    from ...errors import RowUnreadable
     from ...storage.base import Bookmark
 
 SECTION = "Look"
@@ -66,7 +67,9 @@ def command(
                 2,
             )
         shape, as_json = "json", False
-    number = asyncio.run(_export(db, user_id, shape, Path(str(output)) if to_file else None))
+    number, bad = asyncio.run(_export(db, user_id, shape, Path(str(output)) if to_file else None))
+    if bad is not None:
+        raise Failure(f"{bad}. {count(number, 'other bookmark')} exported", 14) from bad
     if as_json:
         emit({"output": output, "format": shape, "bookmarks": number})
     else:
@@ -76,7 +79,10 @@ def command(
     return 0
 
 
-async def _export(db: str | None, user_id: str | None, shape: str, file: Path | None) -> int:
+async def _export(
+    db: str | None, user_id: str | None, shape: str, file: Path | None
+) -> "tuple[int, RowUnreadable | None]":
+    """Export all; how many there were, and what is wrong with one that could not be read."""
     if file is not None:
         from ...config import get_settings
 
@@ -89,18 +95,25 @@ async def _export(db: str | None, user_id: str | None, shape: str, file: Path | 
             return await _write_all(engine.bookmarks(user_id), shape, write)
 
 
-async def _write_all(bookmarks: Any, shape: str, write: Write) -> int:
-    """Write all in portions. Returns how many there were."""
+async def _write_all(
+    bookmarks: Any, shape: str, write: Write
+) -> "tuple[int, RowUnreadable | None]":
+    """Write all in portions. Returns how many there were, and the error at the end, if one cannot be read."""
+    from ...errors import RowUnreadable
+
     begin, between, end, text_of = _written_as(shape)
-    number, waiting = 0, [begin]
-    async for bookmark in bookmarks:
-        waiting.append((between if number else "") + text_of(bookmark))
-        number += 1
-        if len(waiting) >= _PORTION:
-            write("".join(waiting))
-            waiting.clear()
+    number, waiting, bad = 0, [begin], None
+    try:
+        async for bookmark in bookmarks:
+            waiting.append((between if number else "") + text_of(bookmark))
+            number += 1
+            if len(waiting) >= _PORTION:
+                write("".join(waiting))
+                waiting.clear()
+    except RowUnreadable as error:  # after all others
+        bad = error
     write("".join([*waiting, end]))
-    return number
+    return number, bad
 
 
 def _written_as(shape: str) -> tuple[str, str, str, Callable[["Bookmark"], str]]:

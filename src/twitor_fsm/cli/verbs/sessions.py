@@ -100,13 +100,19 @@ def show_session(
 
     The journal as JSONL is what `twitor diagram --journal` draws and `twitor replay` takes again.
     """
+    from ...errors import RowUnreadable
     from ...journal import row_shape
 
     async def run() -> int:
         async with opened(db, look=True) as engine:
             record = await find_session(engine, session_id)
-            journal = await engine.store.journal(record.session_id)
             now = engine.clock.now()
+            try:
+                journal = await engine.store.journal(record.session_id)
+            except RowUnreadable:
+                if not (only_journal or as_json):
+                    _show(record, None, now=now)  # what is known beside it; the error is told
+                raise
         if only_journal:
             for row in journal:
                 whose = {"session_id": record.session_id, "started_at": record.started_at}
@@ -120,7 +126,7 @@ def show_session(
     return asyncio.run(run())
 
 
-def _show(record: "SessionRecord", journal: "list[JournalRow]", *, now: float) -> None:
+def _show(record: "SessionRecord", journal: "list[JournalRow] | None", *, now: float) -> None:
     counters = record.counters
     tell(f"session {record.session_id}", bold=True)
     tell(f"  {state_line(record, now=now)}", colour=state_colour(str(record.value.state)))
@@ -156,6 +162,8 @@ def _show(record: "SessionRecord", journal: "list[JournalRow]", *, now: float) -
     if record.cancel_wish is not None and record.ended_at is None:
         rows.append(("cancel", f"asked for ({record.cancel_wish})"))
     tell(*table(rows))
+    if journal is None:
+        return
     tell("", "journal" if journal else "journal: no step yet", bold=True)
     tell(*(f"  {_step(row, now=now)}" for row in journal))
 

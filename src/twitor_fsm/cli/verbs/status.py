@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ..database import clear_name, database_of, opened
+from ..database import checkpoint_of, clear_name, database_of, opened
 from ..options import common
 from ..shapes import (
+    checkpoint_error,
     checkpoint_shape,
     checkpoint_words,
     is_running,
@@ -17,12 +18,13 @@ from ..shapes import (
     state_line,
 )
 from ..terminal import emit, table, tell
-from ..words import count, local_times, state_colour, what_happened, with_db
+from ..words import as_called, count, local_times, state_colour, what_happened, with_db
 
 if TYPE_CHECKING:
     from ...core.progress import Checkpoint
     from ...core.records import CrawlKey, SessionRecord
     from ...engine import CrawlEngine
+    from ...errors import RowUnreadable
 
 SECTION = "Look"
 
@@ -33,7 +35,7 @@ class Crawl:
 
     key: "CrawlKey"
     bookmarks: int
-    checkpoint: "Checkpoint | None"
+    checkpoint: "Checkpoint | RowUnreadable | None"
     skipped: int
     due: int
     last: "SessionRecord | None"
@@ -78,11 +80,11 @@ async def _look(engine: "CrawlEngine", key: "CrawlKey") -> Crawl:
     store = engine.store
     sessions = await store.sessions(crawl=key, limit=1)
     skipped, due = await store.count_skipped(key)
-    checkpoint = await store.checkpoint(key)
+    checkpoint = await checkpoint_of(engine, key)
     return Crawl(
         key=key,
         bookmarks=checkpoint.bookmarks_count
-        if checkpoint
+        if checkpoint is not None and not isinstance(checkpoint, Exception)
         else await store.count_bookmarks(key.user_id),
         checkpoint=checkpoint,
         skipped=skipped,
@@ -101,6 +103,7 @@ def _shape(crawl: Crawl, db: str | None, *, now: float) -> dict[str, Any]:
         "skipped": crawl.skipped,
         "skipped_due": crawl.due,
         "checkpoint": checkpoint_shape(crawl.checkpoint),
+        "checkpoint_error": checkpoint_error(crawl.checkpoint),
         "last_session": session_shape(last) if last else None,
         "state": str(last.value.state) if last else None,
         "reason": last.value.reason if last else None,
@@ -120,7 +123,7 @@ def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
         )
     rows = [
         ("bookmarks", f"{crawl.bookmarks:,}" + (" stored of this user" if crawl.cleared else "")),
-        ("checkpoint", checkpoint_words(crawl.checkpoint, now=now)),
+        ("checkpoint", as_called(checkpoint_words(crawl.checkpoint, now=now), db)),
     ]
     if crawl.skipped:
         due = f", {crawl.due:,} to be tried again by the next crawl" if crawl.due else ""
@@ -134,5 +137,7 @@ def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
 
 
 def _next(last: "SessionRecord", crawl: Crawl, db: str | None, *, now: float) -> str:
+    if isinstance(crawl.checkpoint, Exception):
+        return "repair or clear its checkpoint, then run your crawl command again"
     has_checkpoint = crawl.checkpoint is not None
     return next_step(last, db, now=now, has_checkpoint=has_checkpoint, cleared=crawl.cleared)
