@@ -187,8 +187,9 @@ async def test_it_says_what_it_does(site: Site) -> None:
 
 
 async def test_a_pause_and_an_error_are_told_as_what_they_are(site: Site, tmp_path: Path) -> None:
-    async with Simulator(bookmarks=100, users=2, limit=1) as sim:
-        for user_id, token in zip(sim.user_ids, (sim.token, "revoked"), strict=True):
+    async with Simulator(bookmarks=100, users=3, limit=1) as sim:
+        tokens = (sim.token, "revoked", "revoked-too")
+        for user_id, token in zip(sim.user_ids, tokens, strict=True):
             (tmp_path / user_id).write_text(token)
             (tmp_path / user_id).chmod(0o600)
         site.environment.update({"X_BEARER_TOKEN": "", "TWITOR_TOKEN_DIR": str(tmp_path)})
@@ -198,12 +199,14 @@ async def test_a_pause_and_an_error_are_told_as_what_they_are(site: Site, tmp_pa
             assert "paused by the rate limit until " in paused
             refused = await worker.said(f"user {sim.user_ids[1]}: ")
             assert "ended by an error: " in refused
+            assert "ended by an error: " in await worker.said(f"user {sim.user_ids[2]}: ")
+            assert sum("PKCE" in line for line in worker.lines) == 1, "how to get one, told once"
             assert sum(sim.user_ids[1] in line for line in worker.lines) == 1, "told once"
             assert (await worker.said("waiting: ")).endswith("nothing to do now, 1 task for later")
             worker.process.send_signal(signal.SIGTERM)
             assert await worker.ended() == 0
         assert "1 paused by the rate limit" in worker.lines[-1]
-        assert "1 ended by an error" in worker.lines[-1]
+        assert "2 ended by an error" in worker.lines[-1]
 
 
 async def test_what_a_killed_worker_had_is_waited_for_aloud(site: Site) -> None:

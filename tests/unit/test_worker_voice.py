@@ -11,6 +11,7 @@ from twitor_fsm.cli.working import WorkerVoice
 from twitor_fsm.core.records import Counters
 from twitor_fsm.events import Event, SessionEnded, SessionStarted
 from twitor_fsm.queue_manager import QueueHealth
+from twitor_fsm.sources.credentials import HOW_TO_GET_A_TOKEN
 from twitor_fsm.testing.clock import VirtualClock
 
 NOTHING = (0, 0)
@@ -81,13 +82,13 @@ async def test_what_is_waited_for_is_said_once(
     assert await said(voice, capsys, *looks) == expected
 
 
-def events(state: str, *, stored: int = 5) -> list[Event]:
+def events(state: str, *, stored: int = 5, message: str = "why") -> list[Event]:
     began = SessionStarted(
         session_id="s", at=0.0, user_id="42", source="x", state="running", resumed=False
     )
     counters = Counters(seen=stored, stored=stored)
     ended = SessionEnded(
-        session_id="s", at=9.0, state=state, reason=None, message="why", counters=counters
+        session_id="s", at=9.0, state=state, reason=None, message=message, counters=counters
     )
     return [began, ended]
 
@@ -100,6 +101,21 @@ async def test_it_is_said_again_after_a_session_of_ours(
         voice.observe(event)
     told = await said(voice, capsys, NOTHING, NOTHING)
     assert told[1:] == [IDLE]
+
+
+def test_how_to_get_a_token_is_told_once_however_many_need_one(
+    voice: WorkerVoice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = "the service refuses the token (401). Get a new one and run again"
+    whole = f"{refused}. {HOW_TO_GET_A_TOKEN}. User action: Update credentials and retry"
+    for message in (whole, "why", whole, whole):
+        for event in events("aborted", message=message):
+            voice.observe(event)
+    first, other, *again = capsys.readouterr().err.splitlines()
+    assert f"ended by an error: {whole}; its session stored" in first
+    assert "ended by an error: why; its session stored" in other
+    assert len(again) == 2
+    assert all(f"ended by an error: {refused}; its session stored" in line for line in again)
 
 
 def test_a_crawl_counts_once_by_its_last_end(

@@ -28,6 +28,7 @@ __all__ = [
     "short_owner",
     "state_colour",
     "state_words",
+    "tells_how",
     "what_happened",
     "with_db",
     "without_advice",
@@ -91,6 +92,11 @@ _UTC: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 # Of a message that ends "...: twitor verb ID": not one that `with_db` has completed already.
 _COMMAND: Final = re.compile(r"(?<=: )twitor((?: (?:[a-z]+|[0-9a-f]{8}-[0-9a-f-]{27}))++)(?! --)")
 _NAMESPACE: Final = re.compile(r" pid:\[\d+\]")
+
+
+def tells_how(message: str) -> bool:
+    """Whether a message holds the paragraph on how to get a token."""
+    return _HOW_TO.search(message) is not None
 
 
 def what_happened(message: str) -> str:

@@ -10,7 +10,17 @@ from ..core.records import Counters
 from ..core.states import State
 from ..events import Event, SessionEnded, SessionStarted
 from .terminal import say
-from .words import clock_time, count, duration, local_times, parts, state_colour, state_words
+from .words import (
+    clock_time,
+    count,
+    duration,
+    local_times,
+    parts,
+    state_colour,
+    state_words,
+    tells_how,
+    what_happened,
+)
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -39,6 +49,7 @@ class WorkerVoice:
         self._skipped = 0
         self._waits_told: Final[set[str]] = set()
         self._waits_seen = ""
+        self._how_told = False
 
     def observe(self, event: Event) -> None:
         """Take one event."""
@@ -61,9 +72,16 @@ class WorkerVoice:
         self._stored += max(0, event.counters.stored - began.counters.stored)
         self._skipped += max(0, event.counters.skipped - began.counters.skipped)
         say(
-            f"{clock_time(event.at, now=event.at)}  user {began.user_id}: {_end(event)}",
+            f"{clock_time(event.at, now=event.at)}  user {began.user_id}: {_end(event, self._brief(event.message))}",
             colour=None if event.lost else state_colour(event.state),
         )
+
+    def _brief(self, message: str) -> str:
+        """A session's message; how a token is got is told once, however many users need one."""
+        if not tells_how(message):
+            return message
+        is_told, self._how_told = self._how_told, True
+        return what_happened(message) if is_told else message
 
     async def watch(self, queue: "QueueManager", *, lease_s: float) -> None:
         """Say what is waited for while nothing runs: each thing once between two sessions of ours; for ever.
@@ -122,8 +140,8 @@ def _word(state: str) -> str:
     return words.get(state, state_words(state))
 
 
-def _end(event: SessionEnded) -> str:
-    """How a crawl ended, in a sentence."""
+def _end(event: SessionEnded, message: str) -> str:
+    """How a crawl ended, in a sentence; `message` is what the session said of it."""
     kept = _kept(event.counters)
     if event.lost:
         return "another process runs this crawl now; it goes on there"
@@ -132,7 +150,7 @@ def _end(event: SessionEnded) -> str:
     if event.resume_at is not None:
         until = clock_time(event.resume_at, now=event.at)
         return f"paused by the rate limit until {until}; {kept} so far"
-    state, message = state_words(event.state), local_times(event.message, now=event.at)
+    state, message = state_words(event.state), local_times(message, now=event.at)
     return f"{message if message.startswith(state) else f'{state}: {message}'}; {kept} so far"
 
 
