@@ -255,6 +255,17 @@ async def test_no_wait_ends_with_11_and_the_next_run_goes_on(twitor: Twitor) -> 
         assert second.told["bookmarks_count"] == 250
 
 
+async def test_a_pause_whose_length_is_assumed_says_so(twitor: Twitor) -> None:
+    faults = plan(Fault(kind=FaultKind.RATE_LIMITED, at=(1,), reset="missing"))
+    async with Simulator(5, faults=faults, window_s=900.0) as sim:
+        done = await twitor("crawl", "--api-url", sim.base_url, "--no-wait")
+    assert done.code == 11
+    assert "a window of 900 s is assumed" in done.err
+    assert "a window of 900 s is assumed" in (await twitor("status")).out
+    (crawl,) = json.loads((await twitor("status", "--json")).out)["crawls"]
+    assert "a window of 900 s is assumed" in crawl["pause_message"]
+
+
 @pytest.mark.parametrize("with_user", [True, False])
 async def test_no_network_ends_with_12_after_every_retry(twitor: Twitor, with_user: bool) -> None:
     user = ("--user-id", "42") if with_user else ()

@@ -425,7 +425,7 @@ def test_status_tells_every_crawl(crawled: Run) -> None:
     (crawl,) = told["crawls"]
     assert set(crawl) == {
         "user_id", "source", "bookmarks", "skipped", "skipped_due", "checkpoint", "last_session",
-        "state", "reason", "running", "paused_until", "next", "checkpoint_error",
+        "state", "reason", "running", "paused_until", "next", "checkpoint_error", "pause_message",
     }  # fmt: skip
     assert set(crawl["last_session"]) == SESSION_KEYS
     assert set(crawl["checkpoint"]) == CHECKPOINT_KEYS

@@ -2,6 +2,7 @@
 
 import math
 
+import attrs
 import pytest
 
 from twitor_fsm.core.recovery import (
@@ -46,6 +47,17 @@ def test_the_ladder_is_exact(policy: Policy, expected: list[float]) -> None:
 
 
 # -- pauses ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nothing_said", [None, math.nan])
+def test_a_pause_that_nobody_named_says_that_its_length_is_assumed(
+    nothing_said: float | None,
+) -> None:
+    error = ErrorFacts(ErrorCategory.RATE_LIMIT, reset_at=nothing_said, message="used up")
+    whole, short = Policy(), Policy(fallback_pause_s=7.5)
+    assert decide(error, whole, now=NOW).message.startswith("used up; a window of 900 s is assumed")
+    assert "a window of 7.5 s is assumed" in decide(error, short, now=NOW).message
+    assert "assumed" not in decide(attrs.evolve(error, reset_at=NOW + 9), whole, now=NOW).message
 
 
 def pause(reset_at: float | None, jitter: float = 0.0, policy: Policy | None = None) -> float:

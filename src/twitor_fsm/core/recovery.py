@@ -117,14 +117,16 @@ def decide(
         The action and its delay in seconds, never negative.
 
     Source:
-        The design document, "Error Categories"; reset time: `x-rate-limit-reset`, X API v2.
+        The design document, "Error Categories"; reset time: `x-rate-limit-reset`, X API v2; without one, the document's
+        "typically 15 minutes", which the message calls assumed.
     """
     match error.category:
         case ErrorCategory.AUTH:
             return _strategy(error, ErrorAction.ABORT, save=False)
         case ErrorCategory.RATE_LIMIT:
             delay = _pause(error.reset_at, policy, now=now, jitter=jitter)
-            return _strategy(error, ErrorAction.PAUSE, delay=delay, save=True)
+            assumed = f"a window of {delay:g} s is assumed" if not _names(error.reset_at) else ""
+            return _strategy(error, ErrorAction.PAUSE, delay=delay, save=True, note=assumed)
         case ErrorCategory.NETWORK if error.tries < policy.max_retries:
             return _strategy(error, ErrorAction.RETRY, delay=policy.backoff(error.tries))
         case ErrorCategory.NETWORK:
@@ -147,9 +149,16 @@ def is_believable(closed_until: float, *, now: float) -> bool:
     return now < closed_until <= now + WINDOW_S + PAUSE_SLACK_S
 
 
+def _names(reset_at: float | None) -> bool:
+    """Whether the service named a reset time; one that is no number counts as not said."""
+    return reset_at is not None and not math.isnan(
+        reset_at
+    )  # NaN: float() accepts it from a header
+
+
 def _pause(reset_at: float | None, policy: Policy, *, now: float, jitter: float) -> float:
-    """Seconds to wait for a rate limit; a reset time that is no number counts as not said."""
-    if reset_at is None or math.isnan(reset_at):  # NaN: float() accepts it from a header
+    """Seconds to wait for a rate limit; without a reset time, one window."""
+    if reset_at is None or not _names(reset_at):
         return policy.fallback_pause_s
     longest = WINDOW_S + PAUSE_SLACK_S
     wait = min(max(reset_at - now, MIN_PAUSE_S), longest)
@@ -163,8 +172,10 @@ def _strategy(
     delay: float = 0.0,
     save: bool = False,
     shutdown: bool = False,
+    note: str = "",
 ) -> RecoveryStrategy:
     what = error.message or f"{error.category.value} error"
+    what = f"{what}; {note}" if note else what
     return RecoveryStrategy(
         action=action,
         delay=delay,

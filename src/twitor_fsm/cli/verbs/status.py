@@ -1,6 +1,7 @@
 """`twitor status`: where every crawl stands, and what to do next."""
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -39,6 +40,8 @@ class Crawl:
     skipped: int
     due: int
     last: "SessionRecord | None"
+    pause: str | None = None
+    """Why the last session is paused; None if it is not."""
 
     @property
     def cleared(self) -> bool:
@@ -90,7 +93,22 @@ async def _look(engine: "CrawlEngine", key: "CrawlKey") -> Crawl:
         skipped=skipped,
         due=due,
         last=sessions[0] if sessions else None,
+        pause=await _why_paused(engine, sessions[0]) if sessions else None,
     )
+
+
+async def _why_paused(engine: "CrawlEngine", session: "SessionRecord") -> str | None:
+    """What the step that began the pause says: how long it is may be an assumption."""
+    from ...core.words import Trigger
+    from ...errors import RowUnreadable
+
+    if session.ended_at is not None or session.value.resume_at is None:
+        return None
+    with suppress(RowUnreadable):
+        for row in reversed(await engine.store.journal(session.session_id)):
+            if row.trigger == Trigger.RATE_LIMITED:
+                return str(row.facts.get("message", "")) or None
+    return None
 
 
 def _shape(crawl: Crawl, db: str | None, *, now: float) -> dict[str, Any]:
@@ -109,6 +127,7 @@ def _shape(crawl: Crawl, db: str | None, *, now: float) -> dict[str, Any]:
         "reason": last.value.reason if last else None,
         "running": is_running(last) if last else False,
         "paused_until": last.value.resume_at if last and waits else None,
+        "pause_message": crawl.pause,
         "next": _next(last, crawl, db, now=now) if last else None,
     }
 
@@ -129,8 +148,9 @@ def _show(crawl: Crawl, db: str | None, *, now: float) -> None:
         due = f", {crawl.due:,} to be tried again by the next crawl" if crawl.due else ""
         rows.append(("skipped", f"{crawl.skipped:,}{due}   ({with_db('twitor skipped list', db)})"))
     if last is not None:
-        if last.message:
-            rows.append(("message", local_times(what_happened(last.message), now=now)))
+        message = last.message or crawl.pause
+        if message:
+            rows.append(("message", local_times(what_happened(message), now=now)))
         rows.append(("session", last.session_id))
         rows.append(("next", _next(last, crawl, db, now=now)))
     tell(*table(rows))
