@@ -22,6 +22,7 @@ import attrs
 
 from ..core.states import DEFAULT_SPEC, MachineSpec
 from .children import Child, Say
+from .parts import require_function
 from .soundness import Holdings, assert_sound, databases_in
 from .tapping import Call, tapped
 
@@ -115,7 +116,14 @@ def crash_points(
 
     Raises:
         AssertionError: With the first points at which something was lost, doubled, or left unsound.
+        ConfigurationError: What was given cannot be called as it is said here.
     """
+    require_function(run, "crash_points", "a run: async def run(folder)", arguments=1)
+    if world is not None:
+        asked = "a world: a function of the folder that gives an async context manager"
+        require_function(world, "crash_points", asked, arguments=1, may_be_class=True)
+    if check is not None:
+        require_function(check, "crash_points", "a check: def check(folder)", arguments=1)
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

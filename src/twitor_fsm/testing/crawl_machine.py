@@ -22,6 +22,7 @@ from ..sources.base import Source
 from ..storage.base import Store
 from .clock import QUIET_TURNS
 from .mishaps import CATEGORIES, Mishap
+from .parts import require_store
 from .stores import MemoryStore
 from .trial import Handler, Trial
 
@@ -107,6 +108,7 @@ class CrawlMachine(RuleBasedStateMachine):
 
     async def _set_up(self) -> None:
         store = self.make_store()
+        require_store(store, "make_store of the machine")
         await store.open()
         self._trial = Trial(
             self.make_source(),

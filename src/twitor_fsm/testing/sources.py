@@ -13,6 +13,7 @@ from ..sources.base import End, InvalidRaw, Item, Page, Source, Usage
 from .clock import VirtualClock
 from .faults import Faults
 from .mishaps import Mishap
+from .parts import require_faults, require_source
 
 __all__ = ["FaultySource", "ListSource", "invalid_item", "item_of"]
 
@@ -122,7 +123,12 @@ class FaultySource:
             clock: Held still while a request is under way; None if there is none.
             number_of: Number of an item in the listing, from 1, by its key, for `item N: VALIDATION`; None leaves items
                 alone.
+
+        Raises:
+            ConfigurationError: What was given is no source, or no faults; says what is missing.
         """
+        require_source(inner, "FaultySource")
+        require_faults(faults, "FaultySource")
         self.inner = inner
         self._faults = faults
         self._clock = clock

@@ -21,6 +21,7 @@ from ..storage.store import SqlStore
 from .clock import VirtualClock
 from .faults import Faults
 from .mishaps import Mishap
+from .parts import require_faults, require_store
 
 __all__ = ["FaultyStore", "MemoryStore"]
 
@@ -129,7 +130,12 @@ class FaultyStore:
             clock: Held still while the store works; None if there is none.
             number_of: Number of an item in the listing, from 1, by its key, for `item N: DATABASE`.
             owns: Whether `close` closes the inner store too: not, while other engines use it.
+
+        Raises:
+            ConfigurationError: What was given is no store, or no faults; says what is missing.
         """
+        require_store(inner, "FaultyStore")
+        require_faults(faults, "FaultyStore")
         self.inner = inner
         self.on_commit: Callable[[Batch], None] = lambda _: None
         self.on_claim: Callable[[Claim], None] = lambda _: None

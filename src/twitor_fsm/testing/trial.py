@@ -21,6 +21,7 @@ from .faults import Faults, faulty_handler
 from .invariants import Durable, of_transaction
 from .listings import Listing, read_listing
 from .mishaps import Mishap, Plan
+from .parts import HANDLER, require_function, require_source, require_store
 from .rows import missing_of, of_items, of_session
 from .sources import FaultySource
 from .stores import FaultyStore, MemoryStore
@@ -78,7 +79,15 @@ class Trial:
             check_each_run: Whether to read rows and journals after every run; if not, only at the end. Transactions are
                 checked as they are written in either case.
             **engine_options: Further arguments of `CrawlEngine`.
+
+        Raises:
+            ConfigurationError: What was given is no source, store or handler; says what is missing.
         """
+        require_source(source, "the trial")
+        if store is not None:
+            require_store(store, "the trial")
+        if handler is not None:
+            require_function(handler, "the trial", HANDLER, arguments=2)
         self.clock: Final = clock if clock is not None else VirtualClock()
         self.faults: Final = Faults(plan, self.clock)
         self.durable = Durable()

@@ -12,6 +12,7 @@ from ...core.taxonomy import Reason
 from ...sources.base import Item
 from ..clock import START
 from ..mishaps import Plan
+from ..parts import HANDLER, require_function
 from ..sources import ListSource, item_of
 from ..trial import Handler, Trial
 
@@ -62,15 +63,22 @@ class HandlerContract:
         """Items as the source gives them; at least five, each id once."""
         return [item_of(str(number)) for number in range(1, 8)]
 
+    def _made_handler(self) -> Handler:
+        """What `make_handler` gives, looked at before it is tried. Raises `ConfigurationError` if it is no handler."""
+        made = self.make_handler()
+        require_function(made, "make_handler of the contract", HANDLER, arguments=2)
+        return made
+
     async def call(self, item: Item, fence: int = 1) -> tuple[Any, BaseException | None]:
         """What it returns for an item, or what it raises."""
+        handler = self._made_handler()
         try:
-            return await self.make_handler()(item, fence), None
+            return await handler(item, fence), None
         except Exception as exc:  # noqa: BLE001 - whatever it raises is looked at
             return None, exc
 
     async def test_it_is_a_coroutine_function(self) -> None:
-        handler = self.make_handler()
+        handler = self._made_handler()
         call = handler if inspect.isroutine(handler) else type(handler).__call__
 
         assert inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(handler)
@@ -106,7 +114,7 @@ class HandlerContract:
                     None if result is None else msgspec.json.encode(result).decode()
                 )
 
-        async with Trial(_Given(items), Plan(plan), handler=self.make_handler()) as trial:
+        async with Trial(_Given(items), Plan(plan), handler=self._made_handler()) as trial:
             await trial.finish()
             stored = {b.id: b.result async for b in trial.store.bookmarks()}
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 import pytest
 
 from ...storage.base import Store
+from ..parts import require_store
 
 __all__ = ["Place"]
 
@@ -45,8 +46,9 @@ class Place(Generic[S]):
         await self._closing.aclose()
 
     async def store(self) -> S:
-        """One more open store on the database."""
+        """One more open store on the database. Raises `ConfigurationError` if what was made is none."""
         store = self.make()
+        require_store(store, "make_store of the contract")
         await store.open()
         self._closing.push_async_callback(store.close)
         return store

@@ -8,6 +8,7 @@ from ...core.listing import End
 from ...sources.base import InvalidRaw, Item, Page, Source
 from ..listings import MAX_PAGES
 from ..mishaps import Plan
+from ..parts import require_source
 from ..trial import Trial
 
 __all__ = ["SourceContract"]
@@ -43,6 +44,12 @@ class SourceContract:
         """Make a source; may be called several times in one test. To be overridden."""
         raise NotImplementedError("say how to make your source: override make_source(self)")
 
+    def _made_source(self) -> Source:
+        """A source of `make_source`, looked at before it is tried. Raises `ConfigurationError` if it is none."""
+        made = self.make_source()
+        require_source(made, "make_source of the contract")
+        return made
+
     async def pages(self, source: Source, size: int | None = None) -> list[Page]:
         """All pages from the top to the end."""
         found: list[Page] = []
@@ -57,7 +64,7 @@ class SourceContract:
         raise AssertionError(f"no end after {MAX_PAGES} pages")
 
     async def test_it_says_what_it_is(self) -> None:
-        source = self.make_source()
+        source = self._made_source()
 
         assert isinstance(source, Source)
         for word in (source.name, source.service, source.endpoint):
@@ -68,7 +75,7 @@ class SourceContract:
         assert source.price_usd is None or source.price_usd >= 0.0
 
     async def test_a_page_names_the_next_one_or_an_end(self) -> None:
-        for page in await self.pages(self.make_source()):
+        for page in await self.pages(self._made_source()):
             assert isinstance(page, Page)
             assert (page.end is End.MORE) == (page.next_cursor is not None)
             assert page.next_cursor != ""
@@ -76,20 +83,20 @@ class SourceContract:
             assert page.usage.items >= 0
 
     async def test_it_lists_something_and_each_id_once(self) -> None:
-        keys = [item.key for page in await self.pages(self.make_source()) for item in page.items]
+        keys = [item.key for page in await self.pages(self._made_source()) for item in page.items]
 
         assert keys
         assert all(keys)
         assert len(keys) == len(set(keys))
 
     async def test_what_it_lists_are_items_with_their_raw_form_as_json(self) -> None:
-        for page in await self.pages(self.make_source()):
+        for page in await self.pages(self._made_source()):
             for item in page.items:
                 assert isinstance(item, Item | InvalidRaw)
                 json.loads(item.raw)
 
     async def test_a_raw_form_decodes_to_the_same_item_again(self) -> None:
-        source = self.make_source()
+        source = self._made_source()
         for page in await self.pages(source):
             for item in page.items:
                 again = source.decode(item.raw)
@@ -97,22 +104,22 @@ class SourceContract:
                 assert again.key == item.key
 
     async def test_the_same_request_again_brings_the_same_items(self) -> None:
-        source = self.make_source()
+        source = self._made_source()
 
-        first, second = await self.pages(source), await self.pages(self.make_source())
+        first, second = await self.pages(source), await self.pages(self._made_source())
 
         assert [p.items for p in first] == [p.items for p in second]
         assert [p.items for p in await self.pages(source)] == [p.items for p in first]
 
     async def test_a_page_is_no_larger_than_was_asked_for(self) -> None:
-        source = self.make_source()
+        source = self._made_source()
         for size in source.page_sizes:
             page = await source.fetch(self.user_id, None, size)
             assert len(page.items) <= size
         await source.aclose()
 
     async def test_it_can_be_closed_twice_and_used_again(self) -> None:
-        source = self.make_source()
+        source = self._made_source()
         await source.aclose()
         await source.aclose()
 
@@ -120,5 +127,5 @@ class SourceContract:
 
     @pytest.mark.parametrize("plan", PLANS)
     async def test_a_crawl_of_it_survives(self, plan: str) -> None:
-        async with Trial(self.make_source(), Plan(plan), user_id=self.user_id) as trial:
+        async with Trial(self._made_source(), Plan(plan), user_id=self.user_id) as trial:
             await trial.finish()
