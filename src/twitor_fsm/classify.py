@@ -73,7 +73,7 @@ def classify(
     Raises:
         TypeError: A cancellation, alone or in a group, is no error: it has to be raised on.
     """
-    if any(isinstance(one, CancelledError) for one in _members(error)):
+    if is_cancellation(error):
         raise TypeError("a cancellation is no error to recover from: raise it on") from error
     moment = SystemClock().now() if now is None else now
     return _Search(operation, rules if rules is not None else MappingProxyType({}), moment).of(
@@ -126,12 +126,17 @@ class _Search:
         cause = error.__cause__
         if cause is None or id(cause) in self.seen or len(self.seen) > _LOOKED_AT:
             return None
-        if any(isinstance(one, CancelledError) for one in _members(cause)):
+        if is_cancellation(cause):
             return None
         found = self.of(cause)
         if found.category in _SKIPPING or found.reason is Reason.UNKNOWN:
             return None
         return attrs.evolve(found, message=f"{type_name(error)}, caused by {found.message}")
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether it is a cancellation or holds one: nothing to classify."""
+    return any(isinstance(one, CancelledError) for one in _members(error))
 
 
 def _members(error: BaseException) -> list[BaseException]:

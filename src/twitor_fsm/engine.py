@@ -36,6 +36,7 @@ from .core.states import (
 from .core.taxonomy import Reason
 from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import Event, EventHub, Observer
+from .inbox import end_task
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone, this_process
 from .plugins import check_options, check_source, count_of, page_sizes_of
@@ -238,7 +239,8 @@ class CrawlEngine:
         Raises:
             CrawlOwned: The crawl runs in another process; nothing was started.
             StoreError: The database could not be used to begin with; nothing was started.
-            asyncio.CancelledError: The task was cancelled; the session ended gracefully before.
+            asyncio.CancelledError: The task was cancelled; the session ended gracefully before, or, if it had not begun
+                to work, is left to whoever crawls next.
         """
         return await self._run(await self._session(source, user_id, options))
 
@@ -304,7 +306,7 @@ class CrawlEngine:
             check_options(options)
             rules = self._rules_for(source, options)
             hub = EventHub((*self._observers, *(options.get("observers") or ())))
-            claim = await self._claim(CrawlKey(user_id, source.name), run_id, source)
+            claim = await self._claimed(CrawlKey(user_id, source.name), run_id, source)
             session = CrawlSession(
                 claim=claim,
                 source=source,
@@ -347,6 +349,39 @@ class CrawlEngine:
             has_handler=options.get("handler") is not None,
             prefetch=settings.prefetch > 0,
         )
+
+    async def _claimed(self, crawl: CrawlKey, run_id: str, source: Source) -> Claim:
+        """As `_claim`; a caller who is cancelled meanwhile leaves no lease that others would have to wait for."""
+        claiming = asyncio.create_task(self._claim(crawl, run_id, source))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            try:
+                await asyncio.wait({claiming}, timeout=self.settings.shutdown_timeout_s)
+            finally:
+                await end_task(claiming)
+            if claiming.done() and not claiming.cancelled() and claiming.exception() is None:
+                await self._give_back(claiming.result())
+            raise
+
+    async def _give_back(self, claim: Claim) -> None:
+        """A session that nobody runs: its lease ends now, whoever comes next goes on with it."""
+        session, now = claim.session, self.clock.now()
+        batch = Batch(
+            session_id=session.session_id,
+            fence=session.fence,
+            crawl=session.crawl,
+            ordinal=session.ordinal,
+            now=now,
+            lease_until=now,
+            value=session.value,
+            final=False,
+            counters=session.counters,
+        )
+        try:
+            await self.store.commit(batch)
+        except TwitorError as exc:
+            _LOG.warning("a session that was not begun keeps its lease: %s", exc)
 
     async def _claim(self, crawl: CrawlKey, run_id: str, source: Source) -> Claim:
         """Our session: a new one, or one found without a living owner."""

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import attrs
 
 from . import logs
-from .classify import ErrorRules, classify
+from .classify import ErrorRules, classify, is_cancellation
 from .cleanup import CleanupTask, run_cleanup
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
@@ -151,9 +151,10 @@ class ErrorHandler:
             is to be saved first.
 
         Raises:
-            asyncio.CancelledError: `context.error` is a cancellation, which is no error and is raised again.
+            asyncio.CancelledError: `context.error` is a cancellation, which is no error and is raised again; a group that
+                holds one is raised as it is.
         """
-        if isinstance(context.error, asyncio.CancelledError):
+        if is_cancellation(context.error):
             raise context.error
         strategy = self._strategy(context)
         logs.log_strategy(strategy, tries=context.retry_count, extra=context.extra)
@@ -194,7 +195,7 @@ class ErrorHandler:
         self, context: ErrorContext, tasks: tuple[CleanupTask, ...], timeout_s: float
     ) -> None:
         message, save = "cancelled", True
-        if not _is_cancellation(context.error):
+        if not is_cancellation(context.error):
             strategy = self._strategy(context)
             message, save = strategy.message, _saves_at_the_end(strategy)
         logs.log_shutdown(message, extra=context.extra)
@@ -240,14 +241,7 @@ async def _call(manager: SavesCheckpoints, tweet_id: str, count: int | None) -> 
 
 
 def _words(error: BaseException) -> str:
-    return type(error).__name__ if _is_cancellation(error) else classify(error).message
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    """Whether it is one or holds one: nothing to classify."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(asyncio.CancelledError) is not None
-    return isinstance(error, asyncio.CancelledError)
+    return type(error).__name__ if is_cancellation(error) else classify(error).message
 
 
 def _saves_at_the_end(strategy: RecoveryStrategy) -> bool:

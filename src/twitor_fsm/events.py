@@ -155,7 +155,7 @@ class EventHub:
         for number, observer in enumerate(self._observers):
             try:
                 observer(event)
-            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - an observer can never stop a crawl
+            except BaseException:  # noqa: BLE001 - an observer can never stop a crawl, nor its process
                 if number not in self._failed:  # once is enough: it may fail on every event
                     self._failed.add(number)
                     _LOG.exception("an observer failed; the crawl goes on without regard to it")

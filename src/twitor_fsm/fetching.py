@@ -11,6 +11,7 @@ from typing import Final, SupportsFloat
 
 import attrs
 
+from .classify import is_cancellation
 from .core.plan import Fetch
 from .errors import ConfigurationError, SourceError
 from .inbox import end_task
@@ -71,8 +72,10 @@ class Fetcher:
             page = _checked(
                 await _awaited(self._source.fetch(self._user_id, wanted.cursor, wanted.page_size))
             )
-        except asyncio.CancelledError as exc:
-            self._work.requests += 1
+        except BaseException as exc:
+            self._work.requests += exc.requests if isinstance(exc, SourceError) else 1
+            if not is_cancellation(exc):
+                return Failed(exc)
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -81,9 +84,6 @@ class Fetcher:
                     f"raised {type(exc).__name__} although nobody had cancelled its request", exc
                 )
             )
-        except BaseException as exc:  # noqa: BLE001 - a source may raise anything; it is classified
-            self._work.requests += exc.requests if isinstance(exc, SourceError) else 1
-            return Failed(exc)
         self._work.requests += page.usage.requests
         self._work.items_fetched += page.usage.items
         return page

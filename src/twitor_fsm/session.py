@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from .classify import is_cancellation
 from .cleanup import CleanupTask, discard_cleanup, run_cleanup
 from .clock import Clock
 from .core import plan as ops
@@ -422,7 +423,7 @@ class CrawlSession:
                         f"the handler gave a {type(outcome).__name__}, so it is no coroutine function (`async def`); "
                         "its item was not stored"
                     )
-                return await outcome
+                return await _ungrouped(outcome)
         except asyncio.CancelledError as exc:
             if task is not None and task.cancelling() == before:
                 raise ConfigurationError(
@@ -534,6 +535,16 @@ class CrawlSession:
 
 def _invalid(items: tuple[Item | InvalidRaw, ...]) -> frozenset[int]:
     return frozenset(i for i, item in enumerate(items) if isinstance(item, InvalidRaw))
+
+
+async def _ungrouped(outcome: Awaitable[Any]) -> Any:
+    """What a handler gives; a cancellation that it put into a group is one again, for `timeout` knows it bare only."""
+    try:
+        return await outcome
+    except BaseExceptionGroup as exc:
+        if is_cancellation(exc):
+            raise asyncio.CancelledError from exc
+        raise
 
 
 def _as_json(result: Any) -> str:

@@ -311,6 +311,7 @@ RAISED = [
     StopAsyncIteration(),
     RecursionError(),
     BaseExceptionGroup("of", [SystemExit(EXIT)]),
+    BaseExceptionGroup("of", [asyncio.CancelledError()]),
     AttributeError("no such thing"),
 ]
 RAISING = pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)

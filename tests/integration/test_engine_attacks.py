@@ -9,6 +9,7 @@ import pytest
 from scripted import ids, stored
 
 from twitor_fsm.config import Settings
+from twitor_fsm.core.records import Claim
 from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
 from twitor_fsm.core.states import DEFAULT_SPEC, Kind, Row, State, StateDef, Trigger
 from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
@@ -236,10 +237,13 @@ async def test_a_policy_that_raises_ends_the_session_with_a_report(
         assert await stored(engine) == ids(40)[:20]
 
 
-async def test_an_observer_that_raises_a_cancellation_stops_nothing(engine: CrawlEngine) -> None:
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+async def test_an_observer_that_raises_no_exception_proper_stops_nothing(
+    engine: CrawlEngine, error: type[BaseException]
+) -> None:
     def observer(event: Event) -> None:
         if not isinstance(event, SessionEnded):
-            raise asyncio.CancelledError
+            raise error
 
     assert (await engine.crawl(ListSource(ids(40)), user_id="me", observers=[observer])).completed
 
@@ -427,3 +431,26 @@ async def test_a_cancel_that_comes_with_the_release_of_a_pause_is_heard(
 
     assert refused == [True]
     assert (report.state, report.reason) == (State.SHUT_DOWN, Reason.STOPPED_BY_USER)
+
+
+async def test_a_caller_who_is_cancelled_at_a_start_keeps_no_other_process_waiting(
+    db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by cancelling a crawl after each turn of the loop: others were told for 30 s that it was running."""
+    async with CrawlEngine(db) as engine:
+        claim, claimed = engine.store.claim, asyncio.Event()
+
+        async def noticed(*args: Any, **options: Any) -> Claim:
+            claimed.set()
+            return await claim(*args, **options)
+
+        monkeypatch.setattr(engine.store, "claim", noticed)
+        task = asyncio.create_task(engine.crawl(ListSource(ids(40)), user_id="me"))
+        await claimed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        (session,) = await engine.sessions()
+        assert session.lease_until <= session.updated_at
+        assert (await engine.crawl(ListSource(ids(40)), user_id="me")).completed

@@ -283,6 +283,7 @@ async def test_a_redirect_is_not_followed_and_carries_no_token() -> None:
         error = await refused(answer, client=None)
         assert isinstance(error, RequestRefused)
         assert "redirect" in str(error)
+        assert "nothing was stored" not in str(error)  # earlier pages may well have been
         async with httpx.AsyncClient(follow_redirects=True) as client:
             assert isinstance(await refused(answer, client=client), RequestRefused)
         assert other.asked == []
@@ -326,6 +327,17 @@ async def test_a_rate_limit_says_by_our_clock_when_it_ends(
     error = await refused(limited(**headers))
     assert isinstance(error, RateLimited)
     assert error.reset_at == expected
+
+
+async def test_a_header_that_a_proxy_doubles_still_counts() -> None:
+    """Two lines of one name: the second begins inside the first one's value here."""
+    again = f"{int(NOW) + 600}\r\nX-Rate-Limit-Reset: {int(NOW) + 600}"
+    error = await refused(limited(x_rate_limit_reset=again))
+    assert isinstance(error, RateLimited)
+    assert error.reset_at == NOW + 600
+
+    ends = {"x_rate_limit_remaining": "0\r\nx-rate-limit-remaining: 0", "x_rate_limit_reset": again}
+    assert (await fetch(http(200, EMPTY, **ends))).usage.closed_until == NOW + 600
 
 
 async def test_a_429_with_requests_left_is_about_money() -> None:
@@ -420,16 +432,25 @@ async def test_a_packed_page_is_unpacked() -> None:
     assert [item.key for item in page.items] == ["1"]
 
 
+@pytest.mark.parametrize("at", [1, 10, 17])
+async def test_a_page_packed_in_several_members_is_unpacked(at: int) -> None:
+    text = json.dumps(ONE).encode()
+    packed = gzip.compress(text[:at]) + gzip.compress(b"") + gzip.compress(text[at:])
+    page = await fetch(http(200, packed, content_encoding="gzip"))
+    assert [item.key for item in page.items] == ["1"]
+
+
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
         (gzip.compress(json.dumps(ONE).encode())[:-9], "gzip"),
         (gzip.compress(json.dumps(ONE).encode()) + b"more", "gzip"),
+        (gzip.compress(json.dumps(ONE).encode()) + gzip.compress(b" ")[:-1], "gzip"),
         (b"not gzip at all", "gzip"),
         (zlib.compress(json.dumps(ONE).encode()), "deflate"),
         (b"x", "br"),
     ],
-    ids=["cut", "more behind", "no gzip", "deflate", "brotli"],
+    ids=["cut", "more behind", "second member cut", "no gzip", "deflate", "brotli"],
 )
 async def test_what_cannot_be_unpacked_is_a_bad_page(body: bytes, encoding: str) -> None:
     error = await refused(http(200, body, content_encoding=encoding))

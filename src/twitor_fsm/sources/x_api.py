@@ -339,7 +339,8 @@ class XBookmarks:
         finally:
             if response is not None:
                 await response.aclose()
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        # Of one said twice the last counts: `items` would join them to what is no number and no date.
+        headers = {name.lower(): value for name, value in response.headers.multi_items()}
         return _Answer(response.status_code, headers, body)
 
 
@@ -367,7 +368,7 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     if packing not in ("", "identity", "gzip", "x-gzip"):
         _bad("is packed in a way that was not asked for")
-    unpack = zlib.decompressobj(wbits=31) if "gzip" in packing else None
+    unpack = _Gzip() if "gzip" in packing else None
     body = bytearray()
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
         async for piece in pieces:
@@ -381,9 +382,31 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
         if response.status_code == 200:
             _bad(f"is larger than {limit} bytes, so it is no page of bookmarks")
         return bytes(body[:limit])
-    if unpack is not None and (not unpack.eof or unpack.unused_data):
+    if unpack is not None and not unpack.is_whole:
         _bad("breaks off")
     return bytes(body)
+
+
+class _Gzip:
+    """Unpacks gzip: one member, or several in a row. Source: RFC 1952, 2.2."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    def decompress(self, piece: bytes, limit: int) -> bytes:
+        """What the next piece holds, at most `limit` bytes of it, from 1. Raises `zlib.error`."""
+        out = bytearray()
+        while piece and len(out) < limit:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            out += self._member.decompress(piece, limit - len(out))
+            piece = self._member.unused_data
+        return bytes(out)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last member has ended."""
+        return self._member.eof
 
 
 def _bad(what: str, cause: Exception | None = None) -> NoReturn:

@@ -153,7 +153,7 @@ def refusal(
     if 300 <= status < 400:
         return RequestRefused(
             f"the service answers with a redirect ({status}), which is not followed because the token would go along; "
-            "nothing was stored. Check the address of the API"
+            "nothing was concluded from it. Check the address of the API"
         )
     if status in (408, 425) or status >= 500:
         return SourceUnavailable(
