@@ -44,7 +44,10 @@ async def refusal(url: str, queue_name: str = "q") -> QueueError:
 async def speaking(answer: bytes, *, is_friendly: bool = False) -> AsyncIterator[int]:
     """A port where something else answers; a friendly one says OK to everything but scripts."""
 
+    talks: list[asyncio.StreamWriter] = []
+
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(writer)
         while data := await reader.read(65536):
             count = len(re.findall(rb"(?:^|\n)\*\d+\r\n", data))
             is_script = b"EVALSHA" in data
@@ -60,6 +63,10 @@ async def speaking(answer: bytes, *, is_friendly: bool = False) -> AsyncIterator
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in talks:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
         await server.wait_closed()
 
 
@@ -102,6 +109,27 @@ async def test_the_line_is_cut_at_once() -> None:
     async with speaking(b"") as port:
         error = await refusal(f"redis://127.0.0.1:{port}/0")
     assert isinstance(error, QueueUnavailable)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"-CLUSTERDOWN The cluster is down\r\n",
+        b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+        b"-LOADING Valkey is loading the dataset in memory\r\n",
+        b"-MISCONF Errors writing to the AOF file: No space left on device\r\n",
+        b"-NOREPLICAS Not enough good replicas to write.\r\n",
+        b"-READONLY You can't write against a read only replica.\r\n",
+    ],
+    ids=lambda answer: answer.partition(b" ")[0].decode(),
+)
+async def test_a_server_that_will_serve_again_is_no_wrong_server(answer: bytes) -> None:
+    """What ends by itself ends no worker; of some of these words redis-py leaves only the class."""
+    async with speaking(answer, is_friendly=True) as port:
+        error = await refusal(f"redis://127.0.0.1:{port}/0")
+    assert isinstance(error, QueueUnavailable), error
+    assert "Redis 7" not in str(error)
 
 
 async def test_something_else_answers() -> None:

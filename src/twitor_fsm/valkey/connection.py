@@ -39,8 +39,6 @@ _SERVER_IS_BUSY: Final = (
     "MISCONF",
     "READONLY",
     "NOREPLICAS",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
 )
 
 
@@ -191,6 +189,8 @@ class Connection:
                 return ServerOutOfMemory(text)
             case r.BusyLoadingError() | r.ReadOnlyError():
                 return self._unavailable("it is starting, or a replica", reached=True)
+            case r.ClusterDownError() | r.TryAgainError():  # a failover heals these; the text lacks the word
+                return self._unavailable(text.rstrip(". "), reached=True)
             case r.InvalidResponse():
                 return self._no_valkey("its answers are of another protocol")
             case r.ResponseError() if text.startswith(_NOT_LET_IN):
