@@ -17,6 +17,7 @@ from .storage.base import Store
 
 __all__ = ["CheckpointManager"]
 
+MAX_COUNT: Final = 2**63 - 1  # of bookmarks: more than that no database keeps in a column
 MAX_WORD: Final = 200  # characters of a user id, source or tweet id; X's ids have at most 19 digits
 
 
@@ -113,7 +114,7 @@ def _checked(name: str, value: object) -> str:
 
 
 def _check_count(value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
         raise ConfigurationError(
-            "bookmarks_count must be a whole number from 0; nothing was changed"
+            f"bookmarks_count must be a whole number from 0 to {MAX_COUNT}; nothing was changed"
         )

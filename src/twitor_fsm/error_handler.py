@@ -6,6 +6,7 @@ Must not know: sessions, stores.
 """
 
 import asyncio
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -20,6 +21,8 @@ from .clock import Clock, SystemClock
 from .config import Settings, get_settings
 from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
 from .core.taxonomy import ErrorAction, ErrorCategory, Reason
+from .errors import ConfigurationError
+from .plugins import whole_number
 
 if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
@@ -77,6 +80,23 @@ class ErrorContext:
     user_id: str | None = None
     operation: str | None = None
     bookmarks_count: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse at once what the handler could only stumble over.
+
+        Raises:
+            ConfigurationError: `error` is no exception, or `retry_count` no whole number from 0.
+        """
+        given: object = self.error
+        if not isinstance(given, BaseException):
+            raise ConfigurationError(
+                f"error must be the exception as it was caught, not {given!r:.50}; nothing was saved"
+            )
+        tries = whole_number(self.retry_count)
+        if tries is None or tries < 0:
+            raise ConfigurationError(
+                f"retry_count must be a whole number from 0, not {self.retry_count!r:.50}; nothing was saved"
+            )
 
     @property
     def extra(self) -> dict[str, str | None]:
@@ -174,7 +194,7 @@ class ErrorHandler:
     async def graceful_shutdown(
         self,
         context: ErrorContext,
-        cleanup_tasks: Iterable[CleanupTask] = (),
+        cleanup_tasks: Iterable[CleanupTask] | CleanupTask | None = (),
         *,
         timeout_s: float = CLEANUP_LIMIT_S,
     ) -> None:
@@ -186,13 +206,16 @@ class ErrorHandler:
 
         Args:
             context: Why.
-            cleanup_tasks: Awaitables, or callables without arguments, in order.
+            cleanup_tasks: Awaitables, or callables without arguments, in order; one alone, or None, will do.
             timeout_s: Limit of each task, and of the save, seconds.
         """
-        await _to_its_end(self._shut_down(context, tuple(cleanup_tasks), timeout_s))
+        await _to_its_end(self._shut_down(context, cleanup_tasks, timeout_s))
 
     async def _shut_down(
-        self, context: ErrorContext, tasks: tuple[CleanupTask, ...], timeout_s: float
+        self,
+        context: ErrorContext,
+        cleanup: Iterable[CleanupTask] | CleanupTask | None,
+        timeout_s: float,
     ) -> None:
         message, save = "cancelled", True
         if not is_cancellation(context.error):
@@ -201,7 +224,8 @@ class ErrorHandler:
         logs.log_shutdown(message, extra=context.extra)
         if save:
             await self._save(context, timeout_s)
-        problems = await run_cleanup(tasks, timeout_s=timeout_s, extra=context.extra)
+        tasks, unlisted = _listed(cleanup)
+        problems = await run_cleanup(tasks, timeout_s=timeout_s, extra=context.extra) + unlisted
         logs.log_shut_down(len(tasks), problems, extra=context.extra)
 
     def _strategy(self, context: ErrorContext) -> RecoveryStrategy:
@@ -242,6 +266,22 @@ async def _call(manager: SavesCheckpoints, tweet_id: str, count: int | None) -> 
 
 def _words(error: BaseException) -> str:
     return type(error).__name__ if is_cancellation(error) else classify(error).message
+
+
+def _listed(
+    cleanup: Iterable[CleanupTask] | CleanupTask | None,
+) -> tuple[tuple[CleanupTask, ...], tuple[str, ...]]:
+    """The tasks, as far as they can be had, and a line if that was not all: the last moment to complain of an argument."""
+    if cleanup is None:
+        return (), ()
+    if inspect.isawaitable(cleanup) or callable(cleanup):
+        return (cleanup,), ()
+    found: list[CleanupTask] = []
+    try:
+        found.extend(iter(cleanup))
+    except Exception as exc:  # noqa: BLE001 - an iterable may raise anything
+        return tuple(found), (f"the cleanup tasks could not all be had: {type(exc).__name__}",)
+    return tuple(found), ()
 
 
 def _saves_at_the_end(strategy: RecoveryStrategy) -> bool:

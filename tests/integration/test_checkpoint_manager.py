@@ -120,7 +120,7 @@ async def test_words_that_name_nothing_are_refused(
         await manager.save_checkpoint(tweet_id=wrong)
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.5, "7", True])
+@pytest.mark.parametrize("wrong", [-1, 1.5, "7", True, 2**63])
 async def test_a_count_is_a_whole_number(manager: CheckpointManager, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="bookmarks_count"):
         await manager.save_checkpoint(tweet_id="1", bookmarks_count=wrong)

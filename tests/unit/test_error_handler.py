@@ -467,6 +467,43 @@ async def test_a_cleanup_that_raises_or_hangs_stops_neither_the_others_nor_the_s
     assert len(asyncio.all_tasks()) == 1
 
 
+def failing() -> Iterator[Callable[[], None]]:
+    yield print
+    raise OSError
+
+
+@pytest.mark.parametrize("given", [None, 5, failing()], ids=["None", "a number", "an iterator"])
+async def test_cleanup_tasks_that_are_none_do_not_cost_the_checkpoint(
+    given: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = Manager()
+    await handler(manager).graceful_shutdown(context(MemoryError()), cleanup_tasks=given)
+
+    assert len(manager.saves) == 1
+    assert ("could not all be had" in caplog.text) == (given is not None)
+
+
+async def test_one_cleanup_task_alone_is_run() -> None:
+    ran: list[str] = []
+
+    async def task() -> None:
+        ran.append("run")
+
+    await handler(Manager()).graceful_shutdown(context(MemoryError()), cleanup_tasks=task)
+    await handler(Manager()).graceful_shutdown(context(MemoryError()), cleanup_tasks=task())
+    assert ran == ["run", "run"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"error": None}, {"error": "text"}, {"error": ValueError}]
+    + [{"error": OSError(), "retry_count": wrong} for wrong in (None, "1", 1.5, -1)],
+)
+def test_a_context_that_nothing_can_be_decided_about_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="nothing was saved"):
+        ErrorContext(**fields)
+
+
 async def test_a_save_that_hangs_does_not_keep_the_cleanups_from_running() -> None:
     cleaned: list[int] = []
 

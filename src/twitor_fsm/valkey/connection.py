@@ -189,7 +189,7 @@ class Connection:
                 return ServerOutOfMemory(text)
             case r.BusyLoadingError() | r.ReadOnlyError():
                 return self._unavailable("it is starting, or a replica", reached=True)
-            case r.ClusterDownError() | r.TryAgainError():  # a failover heals these; the text lacks the word
+            case r.ClusterDownError() | r.TryAgainError():  # a failover heals these
                 return self._unavailable(text.rstrip(". "), reached=True)
             case r.InvalidResponse():
                 return self._no_valkey("its answers are of another protocol")
