@@ -261,6 +261,11 @@ def fence_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SqlStore, "commit", unfenced)
 
 
+@planted("store", "a commit does not look at the revision", "store contract")
+def revision_ignored(patch: pytest.MonkeyPatch) -> None:
+    _writes(patch, lambda batch: attrs.evolve(batch, revision=None))
+
+
 @planted("store", "a heartbeat renews a lease that another owner has", "store contract")
 def heartbeat_after_loss(patch: pytest.MonkeyPatch) -> None:
     from twitor_fsm.storage.store import SqlStore

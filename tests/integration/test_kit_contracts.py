@@ -124,9 +124,32 @@ class Undecoding(ListSource):
         return InvalidRaw(key="0", raw=raw, message="no")
 
 
+class Turning(ListSource):
+    """Its pages come in turn, whatever cursor is asked with."""
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        if cursor is None:
+            self.fetched.clear()
+        turn = str(len(self.fetched) * self.size) if self.fetched else None
+        return await super().fetch(user_id, turn, page_size)
+
+
+class Renaming(ListSource):
+    """Its name is new each time."""
+
+    def __init__(self, ids: list[str], size: int) -> None:
+        super().__init__(ids, size=size, name=f"list {id(self)}")
+        NAMED.append(self)  # two of one address would have one name
+
+
+NAMED: list[Renaming] = []
+
+
 @pytest.mark.parametrize(
     ("source", "test"),
     [
+        (Turning, "test_a_cursor_names_one_page_whoever_asks_and_when"),
+        (Renaming, "test_it_has_one_name_for_good"),
         (Forgetful, "test_a_page_names_the_next_one_or_an_end"),
         (Doubling, "test_it_lists_something_and_each_id_once"),
         (Shifting, "test_the_same_request_again_brings_the_same_items"),

@@ -74,6 +74,10 @@ class SourceContract:
         assert all(size > 0 for size in source.page_sizes)
         assert source.price_usd is None or source.price_usd >= 0.0
 
+    async def test_it_has_one_name_for_good(self) -> None:
+        """The name finds the checkpoint: with another one nothing is ever resumed, and all is fetched again."""
+        assert self.make_source().name == self.make_source().name
+
     async def test_a_page_names_the_next_one_or_an_end(self) -> None:
         for page in await self.pages(self._made_source()):
             assert isinstance(page, Page)
@@ -110,6 +114,19 @@ class SourceContract:
 
         assert [p.items for p in first] == [p.items for p in second]
         assert [p.items for p in await self.pages(source)] == [p.items for p in first]
+
+    async def test_a_cursor_names_one_page_whoever_asks_and_when(self) -> None:
+        """A resumed crawl asks with a cursor kept by another process, of a source that has seen no page before it."""
+        source = self.make_source()
+        walked = await self.pages(source)
+        cursors = [None, *(page.next_cursor for page in walked[:-1])]
+        asked = list(zip(cursors, walked, strict=True))
+
+        for cursor, page in reversed(asked):
+            for anybody in (source, self.make_source()):
+                again = await anybody.fetch(self.user_id, cursor, None)
+                assert [i.key for i in again.items] == [i.key for i in page.items], f"at {cursor!r}"
+                await anybody.aclose()
 
     async def test_a_page_is_no_larger_than_was_asked_for(self) -> None:
         source = self._made_source()

@@ -83,6 +83,22 @@ class FenceContract:
         assert session.lease_until == NOW + 1 + LEASE_S
         assert session.updated_at == NOW + 1
 
+    async def test_another_revision_than_the_batch_names_is_a_lost_lease(
+        self, place: Place[Any]
+    ) -> None:
+        """What a commit whose answer was lost may have written is not written a second time."""
+        store = await place.store()
+        claimed = await claim(store)
+        named = claimed.session.revision
+        await store.commit(batch(claimed, revision=named))
+
+        with pytest.raises(LeaseLost):
+            await store.commit(batch(claimed, revision=named, new=new("1"), mark=walking(1, 1)))
+        assert await store.count_bookmarks() == 0
+
+        await store.commit(batch(claimed, revision=named + 1, new=new("1"), mark=walking(1, 1)))
+        assert await store.count_bookmarks() == 1
+
     async def test_a_cancel_wish_reaches_the_owner(self, place: Place[Any]) -> None:
         store, other = await place.store(), await place.store()
         claimed = await claim(store)
