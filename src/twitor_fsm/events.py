@@ -148,14 +148,15 @@ class EventHub:
         self._ended = False
 
     def emit(self, event: Event) -> None:
-        """Hand out one event; never raises."""
+        """Hand out one event; nothing that an observer raises comes out of it."""
         self._history.append(event)
         for reader in self._readers:
             reader.push(event)
         for number, observer in enumerate(self._observers):
             try:
                 observer(event)
-            except BaseException:  # noqa: BLE001 - an observer can never stop a crawl, nor its process
+            except (Exception, asyncio.CancelledError, SystemExit):  # noqa: BLE001 - it can never stop a crawl
+                # KeyboardInterrupt is the user's, who presses Ctrl-C while an observer happens to run
                 if number not in self._failed:  # once is enough: it may fail on every event
                     self._failed.add(number)
                     _LOG.exception("an observer failed; the crawl goes on without regard to it")

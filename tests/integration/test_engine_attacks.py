@@ -237,7 +237,7 @@ async def test_a_policy_that_raises_ends_the_session_with_a_report(
         assert await stored(engine) == ids(40)[:20]
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit])
 async def test_an_observer_that_raises_no_exception_proper_stops_nothing(
     engine: CrawlEngine, error: type[BaseException]
 ) -> None:

@@ -123,10 +123,12 @@ class SourceContract:
         asked = list(zip(cursors, walked, strict=True))
 
         for cursor, page in reversed(asked):
-            for anybody in (source, self.make_source()):
+            another = self.make_source()
+            for anybody in (source, another):
                 again = await anybody.fetch(self.user_id, cursor, None)
                 assert [i.key for i in again.items] == [i.key for i in page.items], f"at {cursor!r}"
-                await anybody.aclose()
+            await another.aclose()
+        await source.aclose()
 
     async def test_a_page_is_no_larger_than_was_asked_for(self) -> None:
         source = self._made_source()
