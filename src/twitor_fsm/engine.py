@@ -5,46 +5,42 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 
 import asyncio
 import inspect
-import itertools
 import logging
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
 import attrs
 from uuid_utils import uuid7
 
 from .classify import ErrorRules
-from .cleanup import CleanupTask, discard_cleanup
+from .cleanup import discard_cleanup
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
 from .core.progress import Rules
-from .core.records import Claim, CrawlKey, SessionRecord
+from .core.records import CrawlKey, SessionRecord
 from .core.recovery import Policy, decide
 from .core.states import (
     DEFAULT_SPEC,
-    Facts,
     JournalRow,
-    Kind,
     MachineSpec,
-    SessionValue,
     Step,
-    Trigger,
     check_for_crawls,
 )
 from .core.taxonomy import Reason
 from .errors import ConfigurationError, CrawlOwned, TwitorError
-from .events import Event, EventHub, Observer
-from .inbox import end_task
+from .events import EventHub, Observer
+from .handle import CrawlHandle, CrawlOptions
 from .machine import machine_for
-from .ownership import LIVE_RUNS, is_gone, this_process
+from .ownership import LIVE_RUNS, is_gone
 from .plugins import check_options, check_source, count_of, page_sizes_of
 from .report import SKIPPED_SHOWN, CrawlReport, SkippedBrief
-from .session import CrawlSession, Handler, Limits
-from .sources.base import InvalidRaw, Item, Page, Source
+from .session import CrawlSession, Limits
+from .session_claims import NoSource, SessionClaims
+from .sources.base import Source
 from .steps import Decide
-from .storage.base import Batch, Bookmark, Forgotten, SkippedRow, Store
+from .storage.base import Bookmark, Forgotten, SkippedRow, Store
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -54,74 +50,6 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("twitor_fsm.engine")
 
 __all__ = ["CrawlEngine", "CrawlHandle", "CrawlOptions"]
-
-
-class CrawlOptions(TypedDict, total=False):
-    """What `CrawlEngine.crawl` and `start` take besides source and user.
-
-    Attributes:
-        handler: Run on every new item before it is stored, with the item and the session's fence; at least once per
-            item; what it returns (JSON or None) is stored in the item's transaction.
-        cleanup: Awaitables or callables, run when the session ends in any other state than `completed`.
-        wait: Whether to wait out rate-limit pauses (the default); if not, the report says `paused_rate_limit` and
-            `resume_at`.
-        max_items: Stop after so many items are stored or skipped, resumably: the same limit again goes on.
-        page_size: Items to ask for per page; the default is that of the settings.
-        observers: Called with every event of this session.
-    """
-
-    handler: Handler | None
-    cleanup: Iterable[CleanupTask]
-    wait: bool
-    max_items: int | None
-    page_size: int | None
-    observers: Iterable[Observer]
-
-
-class CrawlHandle:
-    """A crawl that runs in the background.
-
-    Iterate it for typed events (`async for event in handle`): every iteration sees all of them, a slow one loses the
-    oldest; the last event is always `SessionEnded`.
-    """
-
-    def __init__(self, session: CrawlSession, task: asyncio.Task[CrawlReport]) -> None:
-        """Made by `CrawlEngine.start`."""
-        self._session = session
-        self._task = task
-
-    @property
-    def session_id(self) -> str:
-        """The session's id: any process with the same database can ask for it or cancel it."""
-        return self._session.session_id
-
-    @property
-    def state(self) -> str:
-        """The session's state now."""
-        return str(self._session.value.state)
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self._session.hub.read()
-
-    def cancel(self, reason: str = Reason.STOPPED_BY_USER) -> None:
-        """End it gracefully: checkpoint, cleanup, then `shut_down`; `wait` returns the report."""
-        self._session.cancel(reason)
-
-    def post(self, trigger: str, *, reason: str | None = None) -> None:
-        """Send an event of an extended machine; those of the default machine are the session's own to send.
-
-        Raises:
-            ConfigurationError: It is one of those.
-        """
-        if trigger in set(Trigger) - {Trigger.CANCEL}:
-            raise ConfigurationError(
-                f"{trigger} is an event of the session itself; nothing was sent. Post events of your own machine"
-            )
-        self._session.post(trigger, reason=reason)
-
-    async def wait(self) -> CrawlReport:
-        """The report, when the session is over. Cancelling this wait does not touch the session."""
-        return await asyncio.shield(self._task)
 
 
 class CrawlEngine:
@@ -212,6 +140,10 @@ class CrawlEngine:
                 "the engine is not open; use it as `async with CrawlEngine(...) as engine:` or await engine.open()"
             )
         return self._store
+
+    @property
+    def _claims(self) -> SessionClaims:
+        return SessionClaims(self.store, self.clock, self._machine, self.settings)
 
     def _make_store(self) -> Store:
         if isinstance(self._database, str) or not hasattr(self._database, "claim"):
@@ -306,7 +238,7 @@ class CrawlEngine:
             check_options(options)
             rules = self._rules_for(source, options)
             hub = EventHub((*self._observers, *(options.get("observers") or ())))
-            claim = await self._claimed(CrawlKey(user_id, source.name), run_id, source)
+            claim = await self._claims.claim(CrawlKey(user_id, source.name), run_id, source)
             session = CrawlSession(
                 claim=claim,
                 source=source,
@@ -348,84 +280,6 @@ class CrawlEngine:
             page_sizes=page_sizes,
             has_handler=options.get("handler") is not None,
             prefetch=settings.prefetch > 0,
-        )
-
-    async def _claimed(self, crawl: CrawlKey, run_id: str, source: Source) -> Claim:
-        """As `_claim`; a caller who is cancelled meanwhile leaves no lease that others would have to wait for."""
-        claiming = asyncio.create_task(self._claim(crawl, run_id, source))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            try:
-                await asyncio.wait({claiming}, timeout=self.settings.shutdown_timeout_s)
-            finally:
-                await end_task(claiming)
-            if claiming.done() and not claiming.cancelled() and claiming.exception() is None:
-                await self._give_back(claiming.result())
-            raise
-
-    async def _give_back(self, claim: Claim) -> None:
-        """A session that nobody runs: its lease ends now, whoever comes next goes on with it."""
-        session, now = claim.session, self.clock.now()
-        batch = Batch(
-            session_id=session.session_id,
-            fence=session.fence,
-            crawl=session.crawl,
-            ordinal=session.ordinal,
-            now=now,
-            lease_until=now,
-            value=session.value,
-            final=False,
-            counters=session.counters,
-        )
-        try:
-            await self.store.commit(batch)
-        except TwitorError as exc:
-            _LOG.warning("a session that was not begun keeps its lease: %s", exc)
-
-    async def _claim(self, crawl: CrawlKey, run_id: str, source: Source) -> Claim:
-        """Our session: a new one, or one found without a living owner."""
-        while True:
-            claim = await self.store.claim(
-                crawl,
-                this_process(run_id),
-                session_id=str(uuid7()),
-                initial=SessionValue(self._machine.spec.initial),
-                now=self.clock.now(),
-                lease_s=self.settings.lease_s,
-                limit=(source.service, crawl.user_id, source.endpoint),
-                is_gone=is_gone,
-            )
-            kind = self._machine.spec.kinds.get(str(claim.session.value.state))
-            if kind is None:
-                raise ConfigurationError(
-                    f"session {claim.session.session_id} is in state {claim.session.value.state!r}, which this "
-                    "machine does not have; it was left as it was. Use the machine that began it"
-                )
-            if kind is not Kind.ENDING:
-                return claim
-            await self._bury(claim)
-
-    async def _bury(self, claim: Claim) -> None:
-        """A session whose process died in its cleanup: its cleanup tasks are gone, it ends here."""
-        session = claim.session
-        now = self.clock.now()
-        step = self._machine.step(
-            session.value, Trigger.CLEANED_UP, Facts(now=now, reason=Reason.DIED_IN_CLEANUP)
-        )
-        await self.store.commit(
-            Batch(
-                session_id=session.session_id,
-                fence=session.fence,
-                crawl=session.crawl,
-                ordinal=session.ordinal,
-                now=now,
-                lease_until=now,
-                value=step.session,
-                final=True,
-                counters=session.counters,
-                journal=(step.journal,) if step.journal is not None else (),
-            )
         )
 
     # -- from any process -------------------------------------------------------------------------
@@ -486,33 +340,9 @@ class CrawlEngine:
             CrawlOwned: For 10 s somebody else was at work on the crawl's row (a cleared checkpoint, say); nothing was
                 made.
         """
-        source = _NoSource(source_name)
+        source = NoSource(source_name)
         check_source(source, user_id)
-        tries = itertools.count(1)
-        while True:
-            for record in await self.sessions(user_id=user_id):
-                if record.crawl.source == source_name and record.ended_at is None:
-                    return None
-            try:
-                claim = await self.store.claim(
-                    CrawlKey(user_id, source_name),
-                    this_process(str(uuid7())),
-                    session_id=str(uuid7()),
-                    initial=SessionValue(self._machine.spec.initial),
-                    now=self.clock.now(),
-                    lease_s=0.0,
-                    limit=(source.service, user_id, source.endpoint),
-                    is_gone=is_gone,
-                )
-            except CrawlOwned as owned:
-                if owned.session_id is not None:
-                    return None  # another process was faster
-                if next(tries) >= _RESERVE_TRIES:
-                    raise
-                # Its row is held, perhaps for something that leaves no session.
-                await self.clock.sleep(_RESERVE_PAUSE_S)
-            else:
-                return claim.session.session_id
+        return await self._claims.reserve(CrawlKey(user_id, source_name), source)
 
     def cancel_all(self, reason: str = Reason.SIGNAL) -> None:
         """End every session that runs here gracefully; returns at once."""
@@ -520,7 +350,7 @@ class CrawlEngine:
             session.cancel(reason)
 
     async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
-        source = _NoSource(record.crawl.source)
+        source = NoSource(record.crawl.source)
         session = await self._session(source, record.crawl.user_id, {})
         session.cancel(reason)
         await self._run(session)
@@ -562,10 +392,6 @@ class CrawlEngine:
         return CheckpointManager(self.store, user_id=user_id, source=source)
 
 
-_RESERVE_TRIES: Final = 50
-_RESERVE_PAUSE_S: Final = 0.2
-"""How often, and how many seconds apart, a reservation looks again at a crawl whose row somebody holds: 10 s in all."""
-
 _CANCEL_ROUNDS: Final = 5
 """How often a session may change hands under a cancel from outside before its next owner is left to hear of it."""
 
@@ -594,25 +420,3 @@ def _limits(settings: Settings) -> Limits:
         shutdown_timeout_s=settings.shutdown_timeout_s,
         store_retry_s=settings.store_retry_s,
     )
-
-
-@attrs.frozen
-class _NoSource:
-    """Stands in for the source of a session that is only taken over to be ended."""
-
-    name: str
-    service: str = "none"
-    endpoint: str = "none"
-    page_sizes: tuple[int, ...] = ()
-    price_usd: float | None = None
-
-    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
-        raise ConfigurationError(
-            f"source {self.name} is not there: the session was to be ended only"
-        )
-
-    def decode(self, raw: str) -> Item | InvalidRaw:
-        return InvalidRaw(key="", raw=raw, message="no source")
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
