@@ -172,17 +172,19 @@ async def _work(plan: Plan, voice: "WorkerVoice", stop: Stop) -> "Reason | None"
         observers = (voice.observe, *((port.metrics,) if port else ()))
         if port is not None:
             port.metrics.watch(queue)
-        _warn_of_sqlite(settings.database_url)
         while True:
             async with _ready(plan, observers, stop, port) as engine:
                 if engine is None:
                     return None
+                is_first = not workers
                 worker = Worker(engine, queue, source, concurrency=plan.concurrency)
                 workers[:] = [worker]
                 stop.react(worker.stop)
                 if port is not None:
                     port.probes.opened(engine, queue)
                 await _tell_start(plan, queue, port)
+                if is_first:
+                    _warn_of_sqlite(settings.database_url)
                 await _run(worker, voice, queue, stop, lease_s=settings.lease_s)
             if not worker.is_outdated or stop.asked:
                 return worker.drained_by
