@@ -124,8 +124,9 @@ def decide(
         case ErrorCategory.AUTH:
             return _strategy(error, ErrorAction.ABORT, save=False)
         case ErrorCategory.RATE_LIMIT:
-            delay = _pause(error.reset_at, policy, now=now, jitter=jitter)
-            assumed = f"a window of {delay:g} s is assumed" if not _names(error.reset_at) else ""
+            reset_at = _named(error.reset_at)
+            delay = _pause(reset_at, policy, now=now, jitter=jitter)
+            assumed = f"a window of {delay:g} s is assumed" if reset_at is None else ""
             return _strategy(error, ErrorAction.PAUSE, delay=delay, save=True, note=assumed)
         case ErrorCategory.NETWORK if error.tries < policy.max_retries:
             return _strategy(error, ErrorAction.RETRY, delay=policy.backoff(error.tries))
@@ -149,16 +150,15 @@ def is_believable(closed_until: float, *, now: float) -> bool:
     return now < closed_until <= now + WINDOW_S + PAUSE_SLACK_S
 
 
-def _names(reset_at: float | None) -> bool:
-    """Whether the service named a reset time; one that is no number counts as not said."""
-    return reset_at is not None and not math.isnan(
-        reset_at
-    )  # NaN: float() accepts it from a header
+def _named(reset_at: float | None) -> float | None:
+    """A reset time that the service named; one that is no number counts as not said."""
+    is_said = reset_at is not None and not math.isnan(reset_at)  # float() takes NaN from a header
+    return reset_at if is_said else None
 
 
 def _pause(reset_at: float | None, policy: Policy, *, now: float, jitter: float) -> float:
     """Seconds to wait for a rate limit; without a reset time, one window."""
-    if reset_at is None or not _names(reset_at):
+    if reset_at is None:
         return policy.fallback_pause_s
     longest = WINDOW_S + PAUSE_SLACK_S
     wait = min(max(reset_at - now, MIN_PAUSE_S), longest)
