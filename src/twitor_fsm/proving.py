@@ -4,12 +4,14 @@ Must not know: how worlds are explored (`core.checking`), who measures time.
 """
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any
 
 from .core import plan as ops
@@ -105,6 +107,15 @@ def _in_forks(
 def _remember(explore: Callable[[Scope], Explored]) -> None:
     global _explore
     _explore = explore
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed takes nobody along: its forks would wait for work for ever, and hold its pipes open."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _explore_one(scope: Scope) -> Explored:

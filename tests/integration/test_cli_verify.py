@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -71,6 +72,7 @@ def test_json_has_one_object_with_every_invariant_and_scope() -> None:
     assert told["worlds"] == told["scopes"][0]["worlds"] > 100
     assert told["edges"] > told["worlds"]
     assert told["violation"] is None
+    assert told["scopes"][-1]["after_s"] == told["seconds"]
     assert result.stderr == ""
 
 
@@ -146,3 +148,34 @@ def test_scopes_in_processes_of_their_own_give_the_same_proof() -> None:
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+WAITING = """
+import os, time
+from twitor_fsm.core.checking.scope import SMALL
+from twitor_fsm.proving import prove
+
+def told(explored):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+prove(scopes=SMALL[:2], processes=2, told=told)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the forks in /proc")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_who_is_killed_leaves_no_process_behind(how: signal.Signals) -> None:
+    """They would hold its pipes open, and whoever reads them, a CI say, would wait for ever."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == process.pid
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+
+        process.send_signal(how)
+
+        assert process.stdout.read() == ""  # until the last one that holds it has ended
+        assert process.wait() == -how
