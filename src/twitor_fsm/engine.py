@@ -235,7 +235,7 @@ class CrawlEngine:
         )  # before the claim: other engines of this process must see it as alive
         try:
             check_source(source, user_id)
-            check_options(options)
+            check_options(options, CrawlOptions.__optional_keys__)
             rules = self._rules_for(source, options)
             hub = EventHub((*self._observers, *(options.get("observers") or ())))
             claim = await self._claims.claim(CrawlKey(user_id, source.name), run_id, source)

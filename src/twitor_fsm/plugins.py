@@ -8,7 +8,8 @@ Must not know: sessions, databases.
 import inspect
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Final, SupportsFloat, SupportsIndex
 
 from .errors import ConfigurationError
@@ -107,12 +108,20 @@ def whole_number(value: object) -> int | None:
         return None
 
 
-def check_options(options: Mapping[str, object]) -> None:
+def check_options(options: Mapping[str, object], known: Collection[str]) -> None:
     """Refuse options of a crawl that cannot work.
 
     Raises:
         ConfigurationError: Names the option.
+        TypeError: There is no such option: a misspelt handler would be left out, and its items stored without it.
     """
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = (
+                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+            )
+            raise TypeError(f"a crawl has no option {name!r}: {meant} {_NOTHING}")
     for name in ("max_items", "page_size"):
         number = options.get(name)
         if number is not None and count_of(number) is None:

@@ -221,7 +221,8 @@ class Worker:
     async def _is_void(self, task: QueueTask, crawl: CrawlKey) -> bool:
         """Whether a task that was put into the queue for a session has none to run any more.
 
-        The user was forgotten; or the session that a sweep found idle has come, since, to an end that is the crawl's too.
+        The user was forgotten; or the session that was asked for, or that a sweep found idle, was cancelled since; or it
+        came, since the sweep, to another end that is the crawl's too.
         """
         is_resumed = task.payload.get("resume") is True
         if not is_resumed and task.payload.get("reserved") is not True:
@@ -230,14 +231,13 @@ class Worker:
         if not records and crawl not in await self._engine.store.crawls():
             _LOG.info("crawl of user %s: it was forgotten since it was asked for", crawl.user_id)
             return True
-        if not records:
-            return False  # its session cannot be read, which the start tells
-        if not is_resumed:
-            return False
+        if not records or records[0].ended_at is None:
+            return False  # it waits for us; or it cannot be read, which the start tells
         value = records[0].value
-        return records[0].ended_at is not None and is_done(
-            value.state, value.category, value.reason
-        )
+        if value.reason == Reason.STOPPED_BY_USER:
+            _LOG.info("crawl of user %s: it was cancelled since it was asked for", crawl.user_id)
+            return True
+        return is_resumed and is_done(value.state, value.category, value.reason)
 
     async def _settle(self, report: CrawlReport) -> None:
         """How a session ended decides its task: return it is done, else it comes again, or is a dead letter."""

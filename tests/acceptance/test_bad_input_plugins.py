@@ -301,6 +301,17 @@ async def test_an_option_that_cannot_work_starts_nothing(
     assert await engine.sessions() == []
 
 
+@pytest.mark.parametrize("call", ["crawl", "start"])
+async def test_a_misspelt_option_starts_nothing(engine: CrawlEngine, call: str) -> None:
+    """Its items would be stored without the handler, and never be given to it again."""
+    options: dict[str, Any] = {"handlr": None}
+
+    with pytest.raises(TypeError, match=r"no option 'handlr': did you mean 'handler'\?"):
+        await getattr(engine, call)(ListSource(LISTING), user_id="me", **options)
+
+    assert await engine.sessions() == []
+
+
 # -- what they raise -------------------------------------------------------------------------------
 
 RAISED = [

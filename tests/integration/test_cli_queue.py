@@ -140,6 +140,33 @@ def test_all_users_are_those_with_a_token(
     assert told == "1 crawl asked for, 2 already in the queue\n"
 
 
+def test_a_session_that_nobody_had_begun_is_ended_and_resumed(run: Run) -> None:
+    """Resumed as asked for: with a session in the database, so that `forget` and a cancel reach it."""
+    run("enqueue", "crawl", "--user", "42", "--db", "b.db")
+
+    assert (
+        "is ended; nobody had begun it" in run("sessions", "cancel", "last", "--db", "b.db").stdout
+    )
+    assert "at the top of the listing" in run("checkpoint", "show", "--db", "b.db").stdout
+    run("sessions", "resume", "last", "--db", "b.db")
+
+    new, old = said(run("sessions", "list", "--db", "b.db", "--json"))["sessions"]
+    assert (old["reason"], new["reason"]) == ("stopped_by_user", None)
+    assert "asked for; nobody has begun it" in run("sessions", "list", "--db", "b.db").stdout
+
+
+def test_a_session_of_a_file_is_no_workers(run: Run, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps({"data": [{"id": "1", "text": "t"}], "meta": {"result_count": 1}}))
+    run("crawl", str(saved), "--db", "b.db", "-q")
+
+    result = run("sessions", "resume", "last", "--db", "b.db")
+
+    assert result.exit_code == 2
+    assert "workers crawl X alone; nothing was added" in result.stderr
+    assert said(run("queue", "stats", "--db", "b.db", "--json"))["queue_size"] == 0
+
+
 def test_the_queue_is_paused_and_resumed(run: Run) -> None:
     assert run("queue", "pause").stdout == "the queue is paused\n"
     assert run("queue", "pause").stdout == "the queue is paused already\n"

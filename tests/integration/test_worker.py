@@ -405,6 +405,24 @@ async def test_a_task_of_a_forgotten_user_brings_nothing_back(names: QueueNames,
         assert {crawl.user_id for crawl in await here.engine.store.crawls()} == {stays}
 
 
+async def test_a_crawl_that_was_cancelled_before_it_began_is_not_crawled(
+    names: QueueNames, db: str
+) -> None:
+    source = Scripted()
+    async with scripted_site(names, db, source) as here:
+        for user_id in ("cancelled", "stays", "asked again"):
+            await enqueue_crawl(here.queue, user_id=user_id, engine=here.engine)
+        for user_id in ("cancelled", "asked again"):
+            (session,) = await here.engine.sessions(user_id=user_id)
+            assert (await here.engine.cancel(session.session_id)).ended_at is not None
+        await enqueue_crawl(here.queue, user_id="asked again", engine=here.engine)
+
+        here.start()
+
+        await until(lambda: names.left() == set())
+        assert sorted(source.asked) == ["asked again", "stays"]
+
+
 @pytest.mark.parametrize("user_id", ["a\nb", "a\x00b", "b" * 200, "a:b", "é"])
 async def test_an_unusual_user_id_is_crawled_as_any_other(
     names: QueueNames, db: str, user_id: str

@@ -28,6 +28,7 @@ __all__ = [
     "checkpoint_error",
     "checkpoint_shape",
     "checkpoint_words",
+    "is_only_asked_for",
     "is_running",
     "next_step",
     "session_shape",
@@ -61,6 +62,11 @@ def is_running(record: "SessionRecord") -> bool:
     return not is_gone(record.owner) and record.lease_until > SystemClock().now()
 
 
+def is_only_asked_for(record: "SessionRecord") -> bool:
+    """Whether nobody has begun it yet."""
+    return record.lease_until <= record.started_at  # `CrawlEngine.reserve` holds nothing
+
+
 def checkpoint_shape(checkpoint: "Checkpoint | RowUnreadable | None") -> dict[str, Any] | None:
     """A checkpoint; None also for one that cannot be read, which `checkpoint_error` tells."""
     if checkpoint is None or isinstance(checkpoint, Exception):
@@ -89,7 +95,10 @@ def checkpoint_words(checkpoint: "Checkpoint | RowUnreadable | None", *, now: fl
     if isinstance(checkpoint, Exception):
         return str(checkpoint)
     at = checkpoint.last_crawled_at.timestamp()
-    where = "in mid-listing" if checkpoint.mark.under_way else "at the end of the listing"
+    mark = checkpoint.mark
+    where = "in mid-listing" if mark.under_way else "at the end of the listing"
+    if mark.under_way and mark.position == 0 and mark.cursor is None:
+        where = "at the top of the listing"
     return (
         f"{ago(at, now=now)}, {where}, {count(checkpoint.bookmarks_count, 'bookmark')}, "
         f"last id {checkpoint.last_tweet_id or 'none'}"
@@ -113,7 +122,7 @@ def state_line(record: "SessionRecord", *, now: float) -> str:
         return f"{words}, {ago(record.ended_at, now=now)}"
     if is_running(record):
         return f"{words}; runs now in {short_owner(str(record.owner))}"
-    if record.lease_until <= record.started_at:  # `CrawlEngine.reserve` holds nothing
+    if is_only_asked_for(record):
         return "asked for; nobody has begun it"
     if value.state == State.PAUSED_RATE_LIMIT:
         return f"{words}; nobody runs it now"

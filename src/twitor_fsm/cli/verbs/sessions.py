@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..database import find_session, opened, refuse_unknown_user
+from ..failures import Failure
 from ..groups import NamingGroup
 from ..options import common, user_id
-from ..shapes import session_shape, state_line
+from ..shapes import is_only_asked_for, session_shape, state_line
 from ..terminal import emit, printable, table, tell
 from ..words import (
     ago,
@@ -208,7 +209,8 @@ def cancel_session(
                 f"session {record.session_id} is over already: {state_words(str(record.value.state))}"
             )
         elif record.ended_at is not None:
-            tell(f"session {record.session_id} is ended; its checkpoint stands")
+            kept = "nobody had begun it" if is_only_asked_for(found) else "its checkpoint stands"
+            tell(f"session {record.session_id} is ended; {kept}")
         else:
             tell(
                 f"session {record.session_id} was asked to end ({short_owner(str(record.owner))} runs it); it does so "
@@ -233,11 +235,19 @@ def resume_session(
         from ...worker import enqueue_crawl
         from ..queueing import queue_of, tell_queue
 
-        async with opened(db, look=True) as engine:
+        async with opened(db) as engine:
             crawl = (await find_session(engine, session_id)).crawl
-        async with queue_of(db) as queue:
-            tell_queue(queue, db)
-            task_id = await enqueue_crawl(queue, user_id=crawl.user_id, source=crawl.source)
+            if crawl.source != "x":
+                raise Failure(
+                    f"session {session_id} is of {crawl.source}, and workers crawl X alone; nothing was added. Go on with "
+                    "the command that began it",
+                    2,
+                )
+            async with queue_of(db) as queue:
+                tell_queue(queue, db)
+                task_id = await enqueue_crawl(
+                    queue, user_id=crawl.user_id, source=crawl.source, engine=engine
+                )
         if as_json:
             emit({"task_id": task_id, "user_id": crawl.user_id, "source": crawl.source})
         else:
