@@ -147,6 +147,40 @@ class TestFile:
         with pytest.raises(ConfigurationError, match="is a folder"):
             await SqlStore(tmp_path).open()
 
+    async def test_a_file_of_two_names_is_not_written_by_either(self, path: Path) -> None:
+        """Each name has a log of its own: two crawls at once damaged the file, and rows of one were lost."""
+        store = SqlStore(path)
+        await store.open()
+        await store.close()
+        other = path.with_name("other.db")
+        other.hardlink_to(path)
+        for name in (path, other):
+            with pytest.raises(ConfigurationError, match="has 2 names"):
+                await SqlStore(name).open()
+
+        path.unlink()
+        store = SqlStore(other)
+        await store.open()
+        assert await store.count_bookmarks() == 0
+        await store.close()
+
+    async def test_who_may_only_look_sees_through_a_link_what_is_still_in_the_log(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        link = path.parent / "elsewhere" / "link.db"
+        link.parent.mkdir()
+        link.symlink_to(path)
+        store, guest = SqlStore(path), SqlStore(link, read_only=True)
+        await store.open()
+        await store.commit(batch(await claim(store), new=new("1"), mark=walking(1, 1)))
+
+        monkeypatch.setattr("twitor_fsm.storage.sqlite.is_writable", lambda _: False)
+        await guest.open()
+
+        assert await guest.count_bookmarks() == 1
+        await guest.close()
+        await store.close()
+
     async def test_a_file_that_cannot_be_made_is_named(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

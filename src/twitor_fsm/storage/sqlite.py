@@ -59,7 +59,7 @@ class SqliteFile:
         """Make the file, readable for its owner only, if it is not there.
 
         Raises:
-            ConfigurationError: Its folder does not exist, or the path is a folder.
+            ConfigurationError: Its folder does not exist, the path is a folder, or the file has several names.
             StoreUnavailable: The system does not let us.
         """
         if self.path is None:
@@ -73,11 +73,14 @@ class SqliteFile:
                 f"the folder {self.path.parent} does not exist; nothing was changed. "
                 "Create it, or name another place for the database"
             )
-        if not self.path.exists():
-            try:
+        try:
+            if not self.path.exists():
                 self._made = self._place() if _make(self.path) else None
-            except OSError as exc:
-                raise no_file(exc, self.path) from exc
+            names = self.path.stat().st_nlink
+        except OSError as exc:
+            raise no_file(exc, self.path) from exc
+        if names > 1:
+            raise _several_names(self.path, names)
 
     @property
     def is_made_here(self) -> bool:
@@ -114,7 +117,8 @@ class SqliteFile:
     def _has_log(self) -> bool:
         if self.path is None:
             return False
-        log = self.path.with_name(self.path.name + "-wal")
+        file = self.path.resolve()  # of a link SQLite keeps the log where the file is
+        log = file.with_name(file.name + "-wal")
         return log.exists() and log.stat().st_size > 0
 
     def connect(self) -> sa.Connection:
@@ -231,9 +235,21 @@ def _make(path: Path) -> bool:
     return True
 
 
+def _several_names(path: Path, names: int) -> ConfigurationError:
+    """SQLite's log lies beside the name: writers of two names do not see each other, and spoil the file.
+
+    Source: https://sqlite.org/howtocorrupt.html, 2.5; two crawls at once damaged an index and lost a user.
+    """
+    return ConfigurationError(
+        f"the database file {path} has {names} names (hard links), and writers that use different ones damage it; "
+        "nothing was changed. Copy it to a file of its own, or remove the other names"
+    )
+
+
 def is_writable(path: Path) -> bool:
     """Whether the file and its folder may be written: SQLite keeps its log beside the file."""
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    file = path.resolve()
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
 
 def _uri(path: Path, how: str) -> str:
