@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import os
 import pickle
 import traceback
 from pathlib import Path
@@ -129,6 +130,18 @@ async def test_a_token_file_that_others_can_read_is_warned_of_once(
     assert len(caplog.messages) == 1
     assert "chmod 600" in caplog.text
     assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+async def test_a_token_that_is_no_regular_file_keeps_nobody_waiting(
+    tmp_path: Path, kind: str
+) -> None:
+    """Nobody writes into the pipe: a thread that opened it would wait for ever, and the process with it, deaf to SIGTERM."""
+    path = tmp_path / "42"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+
+    with pytest.raises(CredentialsMissing, match="no regular file"):
+        TokenFiles(tmp_path).read("42")
 
 
 @pytest.mark.parametrize("user_id", ["../42", "a/b", "", ".", "42\0", "a" * 65, "４２"])

@@ -4,8 +4,10 @@ Must not know: HTTP, what a token may do, how it is renewed.
 """
 
 import asyncio
+import errno
 import hmac
 import logging
+import os
 import re
 import stat
 from pathlib import Path
@@ -231,7 +233,18 @@ def checked(token: Any, where: str) -> Secret:
 
 
 def read_token(path: Path) -> tuple[str, int]:
-    """What a token's file holds, as text without a byte order mark, and its mode; not yet checked."""
-    with path.open("rb") as file:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        return file.read(16_384).decode("utf-8-sig"), mode
+    """What a token's file holds, as text without a byte order mark, and its mode; not yet checked.
+
+    Raises:
+        OSError: It cannot be read; or it is a pipe or a device, which might keep us waiting for ever, deaf to signals.
+        UnicodeDecodeError: It is no text.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read(16_384).decode("utf-8-sig"), stat.S_IMODE(mode)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
