@@ -3,6 +3,7 @@
 import errno
 import sqlite3
 import sys
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -458,3 +459,23 @@ async def test_a_word_where_sqlite_should_hold_a_number_hides_no_other_session(
         with pytest.raises(SessionUnreadable, match="session bad cannot be read"):
             await claim(engine.store, "next")
         assert (await engine.store.forget("me", now=4e9, is_gone=lambda _: False)).sessions == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://me:s3cret",
+        "postgresql+asyncpg://me@host:s3cret/name",
+        "postgresql+asyncpg://me@host/name?port=s3cret",
+        "postgresql+asyncpg://me@host/name?prepared_statement_cache_size=s3cret",
+        "sqlite:///FOLDER/a.db?timeout=s3cret",
+    ],
+)
+async def test_what_stands_at_the_wrong_place_of_a_url_is_refused_and_not_quoted(
+    tmp_path: Path, url: str
+) -> None:
+    """A password without a host is taken for a port; as no number it was quoted, and told as a bug."""
+    with pytest.raises(ConfigurationError, match="nothing was opened") as refused:
+        await SqlStore(url.replace("FOLDER", str(tmp_path))).open()
+
+    assert "s3cret" not in "".join(traceback.format_exception(refused.value))

@@ -158,7 +158,7 @@ class TestFile:
             with pytest.raises(ConfigurationError, match="has 2 names"):
                 await SqlStore(name).open()
 
-        path.unlink()
+        await asyncio.to_thread(path.unlink)
         store = SqlStore(other)
         await store.open()
         assert await store.count_bookmarks() == 0

@@ -61,6 +61,10 @@ def create_engine(url: sa.URL, **options: Any) -> "AsyncEngine":
         raise ConfigurationError(
             f"no driver {url.drivername} is known; nothing was opened. {_EXAMPLES}"
         ) from exc
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(
+            f"an option in the database's URL has a value that it cannot have; nothing was opened. {_EXAMPLES}"
+        ) from None  # the cause quotes the value
     except ImportError as exc:
         raise ConfigurationError(
             f"an async engine for {url.drivername} needs a package that is missing ({exc.name}); nothing was opened. "

@@ -130,12 +130,17 @@ class SqliteFile:
         url = self._url
         if self._read_only and self.path is not None:
             url = url.set(database=_uri(self.path, self._looking()), query={"uri": "true"})
-        engine = sa.create_engine(
-            url,
-            connect_args=connect_args,
-            poolclass=sa.StaticPool if self.is_memory else sa.NullPool,
-            hide_parameters=True,
-        )
+        try:
+            engine = sa.create_engine(
+                url,
+                connect_args=connect_args,
+                poolclass=sa.StaticPool if self.is_memory else sa.NullPool,
+                hide_parameters=True,
+            )
+        except (sa.exc.ArgumentError, ValueError):
+            raise ConfigurationError(
+                "an option in the database's URL has a value that it cannot have; nothing was opened. Leave it out"
+            ) from None  # the cause quotes the value
         sa.event.listen(engine, "connect", _set_up_to_look if self._read_only else _set_up)
         sa.event.listen(engine, "begin", self._on_begin)
         connection = engine.connect()

@@ -426,11 +426,11 @@ def _url_of(database: str | Path | sa.URL) -> sa.URL:
     if isinstance(database, str) and "://" in text:
         try:
             return sa.make_url(text)
-        except sa.exc.ArgumentError as exc:
+        except (sa.exc.ArgumentError, ValueError):
             raise ConfigurationError(
                 "the database's URL cannot be read; nothing was opened. "
                 "Examples: sqlite:///bookmarks.db, postgresql+asyncpg://user@host/name"
-            ) from exc
+            ) from None  # of `me:password` without a host the cause quotes the password, as no number of a port
     if not text:
         raise ConfigurationError("the database has no name; give a path or a URL")
     return sa.URL.create("sqlite", database=text)
@@ -440,7 +440,7 @@ def sqlite_file(url: str) -> Path | None:
     """The file that a URL of an SQLite database names; None for any other database, and for one in memory."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         return None
     if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
         return None
