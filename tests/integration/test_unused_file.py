@@ -13,6 +13,7 @@ from twitor_fsm.cli.database import opened
 from twitor_fsm.cli.failures import Failure
 from twitor_fsm.core.taxonomy import Reason
 from twitor_fsm.errors import StoreUnavailable
+from twitor_fsm.storage.sqlite import SqliteFile
 from twitor_fsm.storage.store import SqlStore
 
 
@@ -104,6 +105,19 @@ def test_a_file_that_has_replaced_ours_stays(path: Path) -> None:
 
     assert not store.remove_unused()
     assert path.exists()
+
+
+async def test_who_has_opened_a_file_in_the_moment_in_which_it_went_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening and the look at its place: what is written then could never be found again."""
+    store = await open_and_close(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteFile, "_place", lambda _: None)
+        await store.open()
+        with pytest.raises(StoreUnavailable, match="was deleted or replaced"):
+            await claim(store)
+    await store.close()
 
 
 def test_a_link_to_a_file_that_is_still_to_be_made_stays_with_its_file(path: Path) -> None:

@@ -197,7 +197,7 @@ class SqliteFile:
 
     def _check_place(self) -> None:
         """An open file outlives its name: SQLite would go on writing into one that nobody can find any more."""
-        if self.path is not None and self._place() != self._opened:
+        if self.path is not None and (self._opened is None or self._place() != self._opened):
             raise StoreUnavailable(
                 f"the database file {self.path} was deleted or replaced while it was in use; nothing of this "
                 "transaction was written. Put it back, or start anew: what it held will be crawled again",

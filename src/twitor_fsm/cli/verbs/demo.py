@@ -64,7 +64,7 @@ async def _demo(db: str, stop: Stop, *, as_json: bool, quiet: bool) -> int:
     refuse_memory(db)
     simulator = Simulator(BOOKMARKS, faults="typical", window_s=WINDOW_S)
     try:
-        async with simulator, opened(db, must_exist=False) as engine:
+        async with simulator, opened(db, must_exist=False, begins=True) as engine:
             known = await engine.store.count_bookmarks(simulator.user_id)
             if not quiet:
                 say(*_opening(simulator, db, known))
