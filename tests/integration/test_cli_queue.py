@@ -265,7 +265,10 @@ def start_worker() -> "subprocess.Popen[bytes]":
     worker = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ)
     assert worker.stderr is not None
     line = worker.stderr.readline()
-    assert line.startswith(b"working: 10 crawls at once"), line
+    if not line.startswith(b"working: 10 crawls at once"):
+        worker.kill()
+        worker.wait()
+        pytest.fail(f"the worker says {line!r}")
     return worker
 
 
