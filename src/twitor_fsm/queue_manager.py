@@ -580,8 +580,8 @@ def _unhealthy(error: str) -> QueueHealth:
     )
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not low <= value <= high:
+def _check(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ConfigurationError(
             f"{name} is {value!r}, allowed is {low:g} to {high:g}. Nothing was started"
         )

@@ -29,7 +29,7 @@ KEYS: Final = {
 }
 """Every key, and what it holds. `ready` is a prefix: the priority follows it."""
 
-_NAME: Final = re.compile(r"[^\s{}]{1,200}")
+_NAME: Final = re.compile(r"[^\s{}\ud800-\udfff]{1,200}")  # half a character cannot be sent
 
 
 class QueueKeys:
@@ -39,11 +39,12 @@ class QueueKeys:
         """Check the name.
 
         Raises:
-            ConfigurationError: It is empty, too long, or holds a space or a brace.
+            ConfigurationError: It is no text, empty, too long, or holds a space or a brace.
         """
-        if not _NAME.fullmatch(queue_name):
+        given: object = queue_name
+        if not isinstance(given, str) or not _NAME.fullmatch(given):
             raise ConfigurationError(
-                f"queue_name is {queue_name[:100]!r}, allowed are 1 to 200 characters without spaces and braces. "
+                f"queue_name is {given!r:.102}, allowed are 1 to 200 characters without spaces and braces. "
                 "Nothing was started"
             )
         self.prefix: Final = f"{{{queue_name}}}:"
