@@ -207,9 +207,11 @@ class ErrorHandler:
         Args:
             context: Why.
             cleanup_tasks: Awaitables, or callables without arguments, in order; one alone, or None, will do.
-            timeout_s: Limit of each task, and of the save, seconds.
+            timeout_s: Limit of each task, and of the save, seconds; what is no number gives the default.
         """
-        await _to_its_end(self._shut_down(context, cleanup_tasks, timeout_s))
+        is_number = isinstance(timeout_s, (int, float))  # no moment to complain of an argument
+        limit_s = timeout_s if is_number else CLEANUP_LIMIT_S
+        await _to_its_end(self._shut_down(context, cleanup_tasks, limit_s))
 
     async def _shut_down(
         self,

@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Final, SupportsFloat, SupportsIndex
+from typing import Any, Final, SupportsFloat, SupportsIndex
 
 from .errors import ConfigurationError
 from .sources.base import Source
@@ -20,6 +20,7 @@ __all__ = [
     "check_options",
     "check_source",
     "count_of",
+    "is_finite",
     "page_sizes_of",
     "price_of",
     "whole_number",
@@ -106,6 +107,17 @@ def whole_number(value: object) -> int | None:
         return operator.index(value) if isinstance(value, SupportsIndex) else None
     except TypeError:  # an array of several has the method too
         return None
+
+
+def is_finite(value: Any, depth: int = 100) -> bool:
+    """Whether every number in it can be written as JSON; msgspec would write null for those that cannot."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, (list, tuple, set, frozenset)):
+        return True
+    return depth == 0 or all(is_finite(one, depth - 1) for one in value)
 
 
 def check_options(options: Mapping[str, object], known: Collection[str]) -> None:

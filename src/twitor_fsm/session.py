@@ -24,14 +24,14 @@ from .core.records import Claim, Counters, Skip
 from .core.recovery import Policy, decide, is_believable
 from .core.states import Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorCategory, Reason
-from .errors import ConfigurationError, CursorRefused, LeaseLost, StoreError
+from .errors import ConfigurationError, CursorRefused, InvalidItem, LeaseLost, StoreError
 from .events import EventHub
 from .fetching import Failed, Fetcher
 from .inbox import Inbox, InboxEvent, end_task
 from .ledger import Contents, Interrupted, Ledger, Work
 from .machine import Machine
 from .ownership import LIVE_RUNS
-from .plugins import price_of
+from .plugins import is_finite, price_of
 from .report import CrawlReport
 from .sources.base import InvalidRaw, Item, Source
 from .steps import Decide, Steps, tally_of
@@ -548,6 +548,8 @@ async def _ungrouped(outcome: Awaitable[Any]) -> Any:
 
 
 def _as_json(result: Any) -> str:
+    if not is_finite(result):
+        raise InvalidItem("the handler returned a number that JSON does not know (NaN or infinite)")
     try:
         return msgspec.json.encode(result).decode()
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:

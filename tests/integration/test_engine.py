@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import sqlite3
 from typing import Any
 
@@ -664,6 +665,24 @@ async def test_a_handler_that_returns_nonsense_is_fatal(engine: CrawlEngine) -> 
 
     assert report.category is ErrorCategory.FATAL
     assert "JSON" in report.message
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+async def test_a_number_that_json_does_not_know_skips_its_item(
+    engine: CrawlEngine, number: float
+) -> None:
+    """JSON would hold null in its place, and nobody would know that there was anything."""
+    mean = {"3": number}
+
+    async def handler(item: Item, fence: int) -> object:
+        return {"means": [mean.get(item.key, 0.5)]}
+
+    report = await engine.crawl(ListSource(["1", "2", "3"]), user_id="me", handler=handler)
+
+    assert report.completed
+    assert [(skip.id, skip.category) for skip in report.skipped_items] == [("3", "VALIDATION")]
+    assert "NaN or infinite" in report.skipped_items[0].message
+    assert {b.result async for b in engine.bookmarks("me")} == {'{"means":[0.5]}'}
 
 
 async def test_a_handlers_rate_limit_repeats_its_item_and_closes_nothing(

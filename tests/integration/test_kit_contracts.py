@@ -183,6 +183,14 @@ async def _buggy(item: Item, fence: int) -> None:
 def _plain(item: Item, fence: int) -> None: ...
 
 
+async def _no_number(item: Item, fence: int) -> list[float]:
+    return [float("nan")]
+
+
+async def _endless(item: Item, fence: int) -> None:
+    await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize(
     ("handler", "test"),
     [
@@ -190,9 +198,15 @@ def _plain(item: Item, fence: int) -> None: ...
         (_bytes, "test_it_returns_what_json_can_hold"),
         (_buggy, "test_what_it_raises_has_a_category"),
         (_plain, "test_it_is_a_coroutine_function"),
+        (_no_number, "test_it_returns_what_json_can_hold"),
+        (_endless, "test_it_returns_what_json_can_hold"),
     ],
 )
-async def test_a_handler_that_breaks_a_promise_fails(handler: Any, test: str) -> None:
+async def test_a_handler_that_breaks_a_promise_fails(
+    handler: Any, test: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twitor_fsm.testing.contracts.handler.LIMIT_S", 0.01)
+
     class Contract(HandlerContract):
         def make_handler(self) -> Handler:
             return handler  # type: ignore[no-any-return]

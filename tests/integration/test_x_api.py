@@ -432,6 +432,12 @@ async def test_a_packed_page_is_unpacked() -> None:
     assert [item.key for item in page.items] == ["1"]
 
 
+@pytest.mark.parametrize("packing", ["gzip, identity", "Identity,GZIP", "x-gzip"])
+async def test_a_packing_that_packs_nothing_is_passed_over(packing: str) -> None:
+    page = await fetch(http(200, gzip.compress(json.dumps(ONE).encode()), content_encoding=packing))
+    assert [item.key for item in page.items] == ["1"]
+
+
 @pytest.mark.parametrize("at", [1, 10, 17])
 async def test_a_page_packed_in_several_members_is_unpacked(at: int) -> None:
     text = json.dumps(ONE).encode()

@@ -9,7 +9,7 @@ import gc
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import pytest
@@ -481,6 +481,16 @@ async def test_cleanup_tasks_that_are_none_do_not_cost_the_checkpoint(
 
     assert len(manager.saves) == 1
     assert ("could not all be had" in caplog.text) == (given is not None)
+
+
+async def test_a_limit_that_is_no_number_does_not_cost_the_checkpoint() -> None:
+    manager, cleaned, limit = Manager(), list[int](), cast("float", "10")
+
+    await handler(manager).graceful_shutdown(
+        context(MemoryError()), [lambda: cleaned.append(1)], timeout_s=limit
+    )
+
+    assert (len(manager.saves), cleaned) == (1, [1])
 
 
 async def test_one_cleanup_task_alone_is_run() -> None:

@@ -6,7 +6,6 @@ Pure. A record that we cannot read is never guessed at: it goes to the dead lett
 Must not know: Valkey.
 """
 
-import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -15,6 +14,7 @@ import attrs
 import msgspec
 
 from ..errors import TaskRefused
+from ..plugins import is_finite
 
 __all__ = [
     "MAX_PAYLOAD_BYTES",
@@ -155,7 +155,7 @@ def body_of(task_type: str, payload: Mapping[str, Any], *, limit: int = MAX_PAYL
         raise TaskRefused(
             f"a payload has to be a JSON object (dict), this one is a {type(payload).__name__}; nothing was added"
         )
-    if not _is_finite(payload):
+    if not is_finite(payload):
         raise TaskRefused(
             f"the payload of a {task_type!r} task holds a number that JSON does not know (NaN or infinite); "
             "nothing was added"
@@ -173,17 +173,6 @@ def body_of(task_type: str, payload: Mapping[str, Any], *, limit: int = MAX_PAYL
             "Put the data into a database and its id into the payload"
         )
     return body
-
-
-def _is_finite(value: Any, depth: int = 100) -> bool:
-    """Whether every number in it can be written as JSON; msgspec would write null for those that cannot."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Mapping):
-        value = value.values()
-    elif not isinstance(value, (list, tuple, set, frozenset)):
-        return True
-    return depth == 0 or all(_is_finite(one, depth - 1) for one in value)
 
 
 def new_task(

@@ -365,10 +365,11 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
     Raises:
         SourceUnavailable: It is too large, broken, or packed in a way that was not asked for (reason `bad_page`).
     """
-    packing = response.headers.get("content-encoding", "identity").strip().lower()
-    if packing not in ("", "identity", "gzip", "x-gzip"):
+    named = response.headers.get("content-encoding", "").lower().split(",")
+    packing = [word for each in named if (word := each.strip()) not in ("", "identity")]
+    if packing not in ([], ["gzip"], ["x-gzip"]):
         _bad("is packed in a way that was not asked for")
-    unpack = _Gzip() if "gzip" in packing else None
+    unpack = _Gzip() if packing else None
     body = bytearray()
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
         async for piece in pieces:

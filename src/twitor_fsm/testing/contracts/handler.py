@@ -1,14 +1,17 @@
 """What every handler promises: subclass `HandlerContract` in a test module of your own, and say what your handler is."""
 
+import asyncio
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
 
 from ...classify import classify
+from ...config import Settings
 from ...core.taxonomy import Reason
+from ...plugins import is_finite
 from ...sources.base import Item
 from ..clock import START
 from ..mishaps import Plan
@@ -17,6 +20,9 @@ from ..sources import ListSource, item_of
 from ..trial import Handler, Trial
 
 __all__ = ["HandlerContract"]
+
+LIMIT_S: Final = Settings().handler_timeout_s
+"""Seconds that one call may take, real ones: the engine's own limit, by default."""
 
 PLANS = (
     "item 1: NETWORK, RATE_LIMIT; item 3: NETWORK",
@@ -73,8 +79,10 @@ class HandlerContract:
         """What it returns for an item, or what it raises."""
         handler = self._made_handler()
         try:
-            return await handler(item, fence), None
+            async with asyncio.timeout(LIMIT_S) as limit:
+                return await handler(item, fence), None
         except Exception as exc:  # noqa: BLE001 - whatever it raises is looked at
+            assert not limit.expired(), f"not over after {LIMIT_S:.0f} s with item {item.key}"
             return None, exc
 
     async def test_it_is_a_coroutine_function(self) -> None:
@@ -87,6 +95,7 @@ class HandlerContract:
         for item in self.make_items():
             result, _ = await self.call(item)
             msgspec.json.encode(result)
+            assert is_finite(result), f"a number that JSON does not know, with item {item.key}"
 
     async def test_what_it_raises_has_a_category(self) -> None:
         """An exception that nobody knows ends the session: a bug must not skip a user's items."""
