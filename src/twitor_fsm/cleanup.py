@@ -5,16 +5,17 @@ Must not know: what ended the session. A cleanup's failure is reported, never ra
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
+
+from .log_facts import logger_of
 
 __all__ = ["CleanupTask", "discard_cleanup", "run_cleanup"]
 
 CleanupTask = Awaitable[Any] | Callable[[], Awaitable[Any] | Any]
 """An awaitable, or a callable without arguments that may return one."""
 
-_LOG: Final = logging.getLogger("twitor_fsm.cleanup")
+_LOG: Final = logger_of("twitor_fsm.cleanup")
 
 
 async def run_cleanup(

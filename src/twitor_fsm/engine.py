@@ -5,7 +5,6 @@ Wires store, clock, machine and sessions together. Must not know: how a session 
 
 import asyncio
 import inspect
-import logging
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -32,6 +31,7 @@ from .core.taxonomy import Reason
 from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import EventHub, Observer
 from .handle import CrawlHandle, CrawlOptions
+from .log_facts import logger_of
 from .machine import machine_for
 from .ownership import LIVE_RUNS, is_gone
 from .plugins import check_options, check_source, count_of, page_sizes_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from .checkpoint_manager import CheckpointManager
 
-_LOG: Final = logging.getLogger("twitor_fsm.engine")
+_LOG: Final = logger_of("twitor_fsm.engine")
 
 __all__ = ["CrawlEngine", "CrawlHandle", "CrawlOptions"]
 

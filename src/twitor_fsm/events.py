@@ -4,7 +4,6 @@ An observer can never stop, slow or change a crawl: what it raises is logged, wh
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -14,6 +13,7 @@ import attrs
 from .core.records import Counters
 from .core.states import JournalRow
 from .core.taxonomy import ErrorAction, ErrorCategory
+from .log_facts import logger_of
 
 __all__ = [
     "CheckpointSaved",
@@ -28,7 +28,7 @@ __all__ = [
     "Transition",
 ]
 
-_LOG: Final = logging.getLogger("twitor_fsm.events")
+_LOG: Final = logger_of("twitor_fsm.events")
 BACKLOG: Final = 1000
 """Events kept for a reader that is slow; older ones are dropped."""
 

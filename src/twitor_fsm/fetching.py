@@ -16,6 +16,7 @@ from .core.plan import Fetch
 from .errors import ConfigurationError, SourceError
 from .inbox import end_task
 from .ledger import Work
+from .log_facts import doing
 from .plugins import whole_number
 from .sources.base import End, InvalidRaw, Item, Page, Source, Usage
 
@@ -68,6 +69,7 @@ class Fetcher:
 
     async def _request(self, wanted: Fetch) -> Page | Failed:
         """One page, or what went wrong; counted whatever becomes of it."""
+        doing("fetch")
         try:
             page = _checked(
                 await _awaited(self._source.fetch(self._user_id, wanted.cursor, wanted.page_size))

@@ -4,17 +4,17 @@ Must not know: what an event means. Cancel goes before whatever else waits.
 """
 
 import asyncio
-import logging
 from typing import Any, Final
 
 import attrs
 
 from .clock import Clock
 from .core.states import Facts, Trigger
+from .log_facts import logger_of
 
 __all__ = ["Inbox", "InboxEvent", "end_task"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.session")
+_LOG: Final = logger_of("twitor_fsm.session")
 
 
 @attrs.frozen

@@ -4,12 +4,12 @@ DEBUG retry attempts and backoff, INFO recovery actions and checkpoint saves, WA
 ERROR failed operations and database errors, CRITICAL fatal errors and graceful shutdowns. Configures nothing.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Final
 
 from .core.recovery import RecoveryStrategy
 from .core.taxonomy import ErrorAction, ErrorCategory
+from .log_facts import logger_of
 
 __all__ = [
     "log_checkpoint",
@@ -20,8 +20,8 @@ __all__ = [
     "log_strategy",
 ]
 
-_RECOVERY: Final = logging.getLogger("twitor_fsm.recovery")
-_CHECKPOINT: Final = logging.getLogger("twitor_fsm.checkpoint")
+_RECOVERY: Final = logger_of("twitor_fsm.recovery")
+_CHECKPOINT: Final = logger_of("twitor_fsm.checkpoint")
 
 
 def log_strategy(

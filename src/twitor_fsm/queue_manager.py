@@ -6,7 +6,6 @@ Must not know: Lua, keys, connections (`valkey/`).
 """
 
 import asyncio
-import logging
 import random
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from uuid_utils import uuid7
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
 from .errors import ConfigurationError, QueueError, QueueFull
+from .log_facts import logger_of
 from .queueing.bell import Bell
 from .queueing.claiming import Claimer
 from .queueing.consumer import LEASE_LOST, Consumer, Handler, Postpone, Reject
@@ -54,7 +54,7 @@ __all__ = [
     "Reject",
 ]
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 T = TypeVar("T")
 

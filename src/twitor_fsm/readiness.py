@@ -5,13 +5,13 @@ Must not know: what a worker does, how a schema is brought up.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
 from .clock import Clock
 from .engine import CrawlEngine
 from .errors import OtherSchemaVersion, StoreUnavailable
+from .log_facts import logger_of
 
 __all__ = ["LOOK_S", "REPEAT_S", "open_when_ready"]
 
@@ -21,7 +21,7 @@ LOOK_S: Final = 5.0
 REPEAT_S: Final = 600.0
 """How often it is said again what is waited for, seconds."""
 
-_LOG: Final = logging.getLogger("twitor_fsm.worker")
+_LOG: Final = logger_of("twitor_fsm.worker")
 
 
 async def open_when_ready(

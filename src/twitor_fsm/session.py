@@ -6,7 +6,6 @@ does from the machine. One event at a time; a wait is never part of a step.
 
 import asyncio
 import inspect
-import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -29,6 +28,7 @@ from .events import EventHub
 from .fetching import Failed, Fetcher
 from .inbox import Inbox, InboxEvent, end_task
 from .ledger import Contents, Interrupted, Ledger, Work
+from .log_facts import doing, logger_of, speak_for
 from .machine import Machine
 from .ownership import LIVE_RUNS
 from .plugins import is_finite, price_of
@@ -40,13 +40,24 @@ from .telling import Teller
 
 __all__ = ["CrawlSession", "Handler", "Limits"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.session")
+_LOG: Final = logger_of("twitor_fsm.session")
 
 Handler = Callable[[Item, int], Awaitable[Any]]
 """An app's own work on one item before it is stored: given the item and the session's fence, may return JSON."""
 
 LATE_S: Final = 1.0
 """A sign of life that comes so much too late, seconds, is told: the loop was blocked."""
+
+_NAMES: Final[Mapping[type[ops.Operation], str]] = {
+    ops.Fetch: "fetch",
+    ops.FetchSkipped: "lookup",
+    ops.Lookup: "lookup",
+    ops.Count: "lookup",
+    ops.Handle: "handle",
+    ops.Commit: "commit",
+    ops.Cleanup: "cleanup",
+}
+"""Operations as log records name them."""
 
 REDO_PORTION: Final = 100
 """Skipped items that are tried again at a time."""
@@ -224,6 +235,7 @@ class CrawlSession:
     # -- the loop ---------------------------------------------------------------------------------
 
     async def _live(self) -> CrawlReport:
+        speak_for(self.session_id, self.claim.session.crawl.user_id)
         self._teller.started(resumed=self._is_resumed)
         heart = asyncio.create_task(self._beat())
         try:
@@ -306,6 +318,7 @@ class CrawlSession:
         return self.claim.taken_over or self.claim.session.resumed_from is not None
 
     async def _perform(self, operation: ops.Operation) -> None:
+        doing(_NAMES.get(type(operation), "session"))
         steps, ledger, crawl = self._steps, self._ledger, self.claim.session.crawl
         match operation:
             case ops.Fetch():

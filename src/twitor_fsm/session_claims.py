@@ -5,7 +5,6 @@ Must not know: how a session runs.
 
 import asyncio
 import itertools
-import logging
 from typing import Any, Final
 
 import attrs
@@ -18,6 +17,7 @@ from .core.states import Facts, Kind, SessionValue, Trigger
 from .core.taxonomy import Reason
 from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .inbox import end_task
+from .log_facts import logger_of
 from .machine import Machine
 from .ownership import is_gone, this_process
 from .sources.base import InvalidRaw, Item, Page, Source
@@ -25,7 +25,7 @@ from .storage.base import Batch, Store
 
 __all__ = ["NoSource", "SessionClaims"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.engine")
+_LOG: Final = logger_of("twitor_fsm.engine")
 
 _RESERVE_TRIES: Final = 50
 _RESERVE_PAUSE_S: Final = 0.2

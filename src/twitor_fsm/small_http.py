@@ -6,7 +6,6 @@ Must not know: what the pages say.
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .errors import ConfigurationError
+from .log_facts import logger_of
 
 if TYPE_CHECKING:
     import h11
@@ -40,7 +40,7 @@ class Answer:
     content_type: str = "text/plain; charset=utf-8"
 
 
-_LOG: Final = logging.getLogger("twitor_fsm.probes")
+_LOG: Final = logger_of("twitor_fsm.probes")
 
 Page = Callable[[str], Awaitable[Answer]]
 """Makes an answer, given the request's Accept header."""

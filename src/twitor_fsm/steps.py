@@ -4,7 +4,6 @@ What an error means comes from `core.recovery`, what an event does from the mach
 Must not know: sources, handlers, waiting.
 """
 
-import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +22,7 @@ from .core.states import Durability, Facts, Kind, SessionValue, State, Step, Tri
 from .core.taxonomy import ErrorAction, ErrorCategory, Reason
 from .errors import IllegalStep, ItemsRefused, LeaseLost, StoreError, StoreUnavailable
 from .ledger import Contents, Interrupted, Ledger, Work
+from .log_facts import logger_of
 from .machine import Machine
 from .report import SKIPPED_SHOWN, SkippedBrief
 from .sources.base import InvalidRaw
@@ -30,7 +30,7 @@ from .telling import Teller
 
 __all__ = ["Decide", "Steps"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.session")
+_LOG: Final = logger_of("twitor_fsm.session")
 
 Decide = Callable[..., RecoveryStrategy]
 """`recovery.decide`, or an embedder's policy in its place."""

@@ -6,7 +6,6 @@ Must not know: scripts, keys, how a session runs.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -35,6 +34,7 @@ from .errors import (
     TaskRefused,
     TwitorError,
 )
+from .log_facts import logger_of
 from .ownership import is_gone
 from .queue_manager import LEASE_LOST, Postpone, QueueManager, QueueTask, Reject
 from .report import CrawlReport
@@ -56,8 +56,8 @@ PORTION: Final = 500
 _SOON_S: Final = 1.0
 """A crawl that somebody else has is asked for again when its lease ends, but not sooner than this, seconds."""
 
-_LOG: Final = logging.getLogger("twitor_fsm.worker")
-_CRAWLS: Final = logging.getLogger("twitor_fsm.worker.crawls")
+_LOG: Final = logger_of("twitor_fsm.worker")
+_CRAWLS: Final = logger_of("twitor_fsm.worker.crawls")
 """How crawls ended: who tells each one anyway leaves these records out."""
 
 ProcessBookmark = Callable[[QueueTask], Awaitable[object]]

@@ -3,18 +3,23 @@
 import asyncio
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
-from twitor_fsm import ErrorContext, ErrorHandler
+from twitor_fsm import CrawlEngine, ErrorContext, ErrorHandler, Item, Settings, XBookmarks
 from twitor_fsm.core.taxonomy import USER_ACTIONS, ErrorCategory
 from twitor_fsm.errors import AuthenticationFailed, InvalidItem, RateLimited
+from twitor_fsm.simulator import Fault, FaultKind, FaultPlan, Simulator
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "error-handling.md").read_text("utf-8")
 BLOCKS: Final = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+UNAVAILABLE: Final = Fault(kind=FaultKind.SERVER_ERROR, at=(2,))
 
 
 class Checkpoints:
@@ -198,17 +203,45 @@ def test_the_settings_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers == [(5, 3.0), (8, 1.5)]
 
 
-def test_the_log_format_of_the_page(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@contextmanager
+def logging_of_the_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])  # basicConfig does nothing where there are some
     level = root.level
     try:
         names_of("basicConfig")
+        yield
     finally:
         root.setLevel(level)
 
-    assert capsys.readouterr().err == (
-        "INFO twitor_fsm.recovery [s1 None fetch] as a recovery logs\n"
+
+async def test_the_logging_of_the_page_tells_a_crawl_and_what_its_libraries_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse_one(item: Item, _fence: int) -> None:
+        logging.getLogger("the_app").info("handling %s", item.key)
+        if item.key == items[3]:
+            raise InvalidItem("no")
+
+    with logging_of_the_page(monkeypatch):
+        async with (
+            Simulator(250, faults=FaultPlan(faults=(UNAVAILABLE,))) as sim,
+            CrawlEngine(str(tmp_path / "b.db"), settings=Settings(initial_backoff=0.01)) as engine,
+        ):
+            items = sim.truth()
+            source = XBookmarks(sim.token, base_url=sim.base_url)
+            report = await engine.crawl(source, user_id=sim.user_id, handler=refuse_one)
+
+    said = capsys.readouterr().err
+    who = f"{report.session_id} {report.user_id}"
+    assert report.completed, report.message
+    assert "Logging error" not in said
+    assert re.search(r"^INFO httpx \[None None None\] HTTP Request: GET ", said, re.MULTILINE)
+    assert f"INFO the_app [None None None] handling {items[0]}\n" in said
+    assert re.search(
+        rf"^INFO twitor_fsm.sources.x_api \[{who} fetch\] GET .* HTTP 503$", said, re.MULTILINE
     )
+    assert f"WARNING twitor_fsm.recovery [{who} handle] item skipped: " in said
+    assert f"INFO twitor_fsm.checkpoint [{who} save_checkpoint] checkpoint saved at " in said
+    ours = [line for line in said.splitlines() if " twitor_fsm." in line]
+    assert all(f"[{who} " in line and " None]" not in line for line in ours), ours

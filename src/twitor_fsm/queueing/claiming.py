@@ -4,7 +4,6 @@ A claim that is cancelled, or whose answer was lost, loses nothing: its tasks ar
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -13,13 +12,14 @@ from uuid_utils import uuid4
 
 from ..clock import Clock
 from ..errors import QueueError, TaskLeaseLost
+from ..log_facts import logger_of
 from ..valkey.task_queue import Claim, Claimed, Completed, Lease, TaskQueue
 from .persistence import Persistence, Until
 from .records import DeadReason, QueueTask
 
 __all__ = ["Claimer"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 
 class Claimer:

@@ -7,13 +7,13 @@ Must not know: what a handler does.
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from ..clock import Clock
 from ..errors import QueueError, QueueUnavailable
+from ..log_facts import logger_of
 from ..valkey.task_queue import Claimed, Lease
 from .bell import Bell
 from .claiming import Claimer
@@ -59,7 +59,7 @@ class Postponing(Protocol):
     def __call__(self, task: QueueTask, delay_s: float, *, until: Until) -> Awaitable[object]: ...
 
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 
 class Postpone(Exception):

@@ -5,13 +5,13 @@ Must not know: how to connect, how tasks are added.
 """
 
 import asyncio
-import logging
 import math
 import random
 from typing import Any, Final
 
 from ..clock import Clock
 from ..errors import QueueUnavailable, TaskLeaseLost
+from ..log_facts import logger_of
 from ..valkey.task_queue import Completed, Lease, Retried, TaskQueue
 from .bell import Bell
 from .claiming import Claimer
@@ -35,7 +35,7 @@ FULL_LOOK_S: Final = 0.05
 RESTORABLE: Final = 1000
 """Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 Owner = asyncio.Task[Any] | None
 

@@ -5,7 +5,6 @@ Must not know: how a task is settled.
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
@@ -14,6 +13,7 @@ import attrs
 
 from ..clock import Clock
 from ..errors import QueueError, TaskLeaseLost
+from ..log_facts import logger_of
 from ..valkey.task_queue import Lease
 from .records import QueueTask
 
@@ -22,7 +22,7 @@ __all__ = ["RENEW_AT_MOST_S", "Holding"]
 RENEW_AT_MOST_S: Final = 900.0
 """How long a task taken by `dequeue` may be worked on, seconds; then another worker gets it."""
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 
 class Extends(Protocol):

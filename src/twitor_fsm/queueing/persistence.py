@@ -4,12 +4,12 @@ An outage is logged once when it begins and once when it is over, whoever notice
 hears of the one hears of the other.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from ..clock import Clock
 from ..errors import QueueUnavailable
+from ..log_facts import logger_of
 
 __all__ = ["PATIENCE_S", "Persistence", "Until"]
 
@@ -20,7 +20,7 @@ FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 0.5
 """Pauses between two tries, seconds: half a second after the server is back, work goes on at the latest."""
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 T = TypeVar("T")
 

@@ -7,13 +7,14 @@ Must not know: Valkey.
 """
 
 import asyncio
-import logging
 import weakref
 from typing import Any, Final
 
+from ..log_facts import logger_of
+
 __all__ = ["Takers", "current_task", "is_received_by"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 
 def current_task() -> "asyncio.Task[Any] | None":

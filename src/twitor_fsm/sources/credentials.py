@@ -6,7 +6,6 @@ Must not know: HTTP, what a token may do, how it is renewed.
 import asyncio
 import errno
 import hmac
-import logging
 import os
 import re
 import stat
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, Self, runtime_checkable
 
 from ..errors import CredentialsMissing
+from ..log_facts import logger_of
 
 __all__ = [
     "HOW_TO_GET_A_TOKEN",
@@ -27,7 +27,7 @@ __all__ = [
     "read_token",
 ]
 
-_LOG: Final = logging.getLogger("twitor_fsm.sources.credentials")
+_LOG: Final = logger_of("twitor_fsm.sources.credentials")
 
 SCOPES: Final = "bookmark.read tweet.read users.read"
 """What a token needs. Source: X API v2, "Bookmarks lookup"; offline.access is for the one who refreshes it."""

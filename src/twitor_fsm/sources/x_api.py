@@ -5,7 +5,6 @@ Must not know: sessions, retries, waiting, storage.
 """
 
 import asyncio
-import logging
 import re
 import zlib
 from collections.abc import AsyncGenerator, Generator, Iterable
@@ -29,6 +28,7 @@ from ..errors import (
     SourceUnavailable,
     TwitorError,
 )
+from ..log_facts import logger_of
 from .base import End, InvalidRaw, Item, Page, Usage
 from .credentials import (
     HOW_TO_GET_A_TOKEN,
@@ -45,7 +45,7 @@ from .x_times import closes_until
 
 __all__ = ["DEFAULT_PAGE_SIZE", "PAGE_SIZES", "PRICE_USD", "XBookmarks"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.sources.x_api")
+_LOG: Final = logger_of("twitor_fsm.sources.x_api")
 
 PAGE_SIZES: Final = (90, 20, 10, 5)
 """Above 90 X drops the next page's token early. Source: measured by steipete/birdclaw PR 23, Fergana-Labs/stash PR 970."""

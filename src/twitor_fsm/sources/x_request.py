@@ -5,17 +5,17 @@ Sources: the `openapi.json` of both versions.
 Must not know: HTTP, answers.
 """
 
-import logging
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
+from ..log_facts import logger_of
 
 __all__ = ["Expand", "Vocabulary", "checked_base_url", "expansions_of", "parameters"]
 
-_LOG: Final = logging.getLogger("twitor_fsm.sources.x_api")
+_LOG: Final = logger_of("twitor_fsm.sources.x_api")
 
 
 class Vocabulary(StrEnum):

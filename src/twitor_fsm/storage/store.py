@@ -6,7 +6,6 @@ Must not know: SQL, threads, what a session does.
 """
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..core.records import Claim, CrawlKey, Owner, SessionRecord, Skip
 from ..core.states import JournalRow, SessionValue
 from ..core.taxonomy import Reason
 from ..errors import ConfigurationError, StoreError, StoreUnavailable
+from ..log_facts import logger_of
 from . import checkpoints, claims, forgetting, reads, schema, tables, writer
 from .base import Batch, Bookmark, Forgotten, SkippedRow
 from .engines import create_engine, known_driver, postgres_engine
@@ -36,7 +36,7 @@ __all__ = ["SqlStore", "sqlite_file"]
 _PORTION: Final = 500  # bookmarks read at a time: about 1 MB, and 5 ms that a writer waits
 _SESSIONS: Final = 500  # unfinished sessions read at a time
 
-_LOG: Final = logging.getLogger("twitor_fsm.store")
+_LOG: Final = logger_of("twitor_fsm.store")
 
 
 class SqlStore:

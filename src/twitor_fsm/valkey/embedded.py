@@ -8,7 +8,6 @@ Must not know: queues.
 import asyncio
 import fcntl
 import hashlib
-import logging
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Final
 
 from ..clock import Clock
 from ..errors import ConfigurationError, QueueError, QueueUnavailable
+from ..log_facts import logger_of
 from .connection import Connection
 
 __all__ = ["EMBEDDED", "EmbeddedServer", "folder_beside"]
@@ -57,7 +57,7 @@ def folder_beside(database_url: str) -> Path:
     return file.with_name(f"{file.name}-valkey")
 
 
-_LOG: Final = logging.getLogger("twitor_fsm.queue")
+_LOG: Final = logger_of("twitor_fsm.queue")
 
 
 class EmbeddedServer:
