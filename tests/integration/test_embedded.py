@@ -172,6 +172,14 @@ async def test_a_folder_that_others_may_read_is_refused(tmp_path: Path) -> None:
         await QueueManager(settings=settings(tmp_path)).connect()
 
 
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bookmarks.db-valkey").write_text("a file")
+    with pytest.raises(
+        QueueUnavailable, match=r"bookmarks\.db-valkey, which cannot be used \(File"
+    ):
+        await QueueManager(settings=settings(tmp_path)).connect()
+
+
 async def test_broken_files_are_left_as_they_are(tmp_path: Path, servers: Servers) -> None:
     folder = tmp_path / "bookmarks.db-valkey" / "appendonlydir"
     folder.mkdir(mode=0o700, parents=True)

@@ -5,6 +5,7 @@ A SQLite file is looked at without changing it. Must not know: terminals.
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -62,10 +63,17 @@ def check_database(db: str | None, settings: "Settings") -> list[Check]:
     if file.exists():
         checks += _check_file(file)
     else:
-        checks.append(
-            warn("database", f"there is no {file} yet", "the first crawl makes it: twitor crawl")
-        )
+        checks += _check_missing(file)
     return [*checks, *_check_folder(file)]
+
+
+def _check_missing(file: Path) -> Iterator[Check]:
+    folder = file.absolute().parent
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        said = f"there is no {file}, and it cannot be made: the folder {folder} may not be written"
+        yield fail("database", said, "allow writing to that folder, or choose another --db")
+    else:
+        yield warn("database", f"there is no {file} yet", "the first crawl makes it: twitor crawl")
 
 
 def sqlite_warning(database: str) -> str | None:
@@ -109,8 +117,11 @@ def _check_file(file: Path) -> Iterator[Check]:
     if file.is_dir():
         yield fail("database", f"{file} is a folder", "name a file with --db")
         return
+    from ..storage.sqlite import is_writable, quietly
+
+    how = "mode=ro" if is_writable(file) else quietly(file)
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)) as reader:
             reader.execute("PRAGMA schema_version").fetchone()
             yield ok("database", f"{file} can be read ({file.stat().st_size >> 10:,} KiB)")
             yield _check_permissions(file)
@@ -184,6 +195,14 @@ def _check_schema(reader: sqlite3.Connection) -> Check:
 
 def _check_writing(file: Path) -> Check:
     """Take the write lock and give it back; a checkpoint needs no more."""
+    from ..storage.sqlite import is_writable
+
+    if not is_writable(file):
+        return fail(
+            "writing",
+            f"{file}, or the folder around it, is read-only: it can be looked at, but no checkpoint can be saved",
+            "allow writing to the file and its folder, or copy it",
+        )
     try:
         with closing(
             sqlite3.connect(

@@ -3,6 +3,7 @@
 Must not know: what a verb does with it.
 """
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,26 @@ def queue_of(db: str | None, *, must_exist: bool = True, **options: Any) -> "Que
     """The queue, not yet connected; with `must_exist`, no embedded one is made beside a database that is not there."""
     from ..queue_manager import QueueManager
 
-    return QueueManager(settings=queue_settings(db, must_exist=must_exist), **options)
+    settings = queue_settings(db, must_exist=must_exist)
+    _refuse_read_only(settings)
+    return QueueManager(settings=settings, **options)
+
+
+def _refuse_read_only(settings: "Settings") -> None:
+    """Refuse an embedded queue whose files could not be written. Raises `Failure`."""
+    file = file_of(settings.database_url)
+    if settings.valkey_url != "embedded" or file is None:
+        return
+    from ..valkey.embedded import folder_beside
+
+    folder = folder_beside(settings.database_url)
+    place = folder if folder.is_dir() else folder.parent
+    if place.is_dir() and not os.access(place, os.W_OK):
+        raise Failure(
+            f"the folder {place} is read-only, so the embedded Valkey beside {file} cannot be used; nothing was changed. "
+            "Allow writing to that folder, copy the database to another one, or set VALKEY_URL to a Valkey elsewhere",
+            14,
+        )
 
 
 def tell_queue(queue: "QueueManager", db: str | None) -> None:

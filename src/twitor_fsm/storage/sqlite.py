@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, StoreUnavailable
 from .driver import Driver, SqliteDriver
 from .failures import no_file
 
-__all__ = ["SqliteFile", "is_writable"]
+__all__ = ["SqliteFile", "is_writable", "quietly"]
 
 _MODE: Final = 0o600  # bookmarks are private; -wal and -shm take the mode of the main file
 _PAUSE_S: Final = 0.01
@@ -96,30 +96,17 @@ class SqliteFile:
         if self.path is None:
             return False
         wanted = set(names)
-        with contextlib.closing(sqlite3.connect(_uri(self.path, self._quiet()), uri=True)) as look:
+        with contextlib.closing(
+            sqlite3.connect(_uri(self.path, quietly(self.path)), uri=True)
+        ) as look:
             found = look.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         return any(name in wanted for (name,) in found)
-
-    def _quiet(self) -> str:
-        """How to look without leaving a trace.
-
-        A look through SQLite's own log makes `-wal` and `-shm` beside the file, so it is taken only where there is a
-        log to be read: `immutable` makes nothing, but sees only the file itself.
-        """
-        return "mode=ro" if self._has_log() else "mode=ro&immutable=1"
 
     def _looking(self) -> str:
         """How to look: as a guest who may tidy the log away, where that is allowed; else without touching anything."""
         if self.path is None or is_writable(self.path):
             return "mode=rw"
-        return self._quiet()
-
-    def _has_log(self) -> bool:
-        if self.path is None:
-            return False
-        file = self.path.resolve()  # of a link SQLite keeps the log where the file is
-        log = file.with_name(file.name + "-wal")
-        return log.exists() and log.stat().st_size > 0
+        return quietly(self.path)
 
     def connect(self) -> sa.Connection:
         """Open it; the journal mode is left as it is."""
@@ -255,6 +242,18 @@ def is_writable(path: Path) -> bool:
     """Whether the file and its folder may be written: SQLite keeps its log beside the file."""
     file = path.resolve()
     return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
+def quietly(path: Path) -> str:
+    """How a file's URI asks for a look that leaves no trace.
+
+    A look through SQLite's own log makes `-wal` and `-shm` beside the file, so it is taken only where there is a log to
+    be read: `immutable` makes nothing, but sees only the file itself.
+    """
+    file = path.resolve()  # of a link SQLite keeps the log where the file is
+    log = file.with_name(file.name + "-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    return "mode=ro" if has_log else "mode=ro&immutable=1"
 
 
 def _uri(path: Path, how: str) -> str:

@@ -152,6 +152,8 @@ class SqlStore:
                 return None
         try:
             return await self._runner.read(schema.find_revision)
+        except StoreUnavailable as exc:
+            raise self._read_only_medium(exc) from exc
         finally:
             if not self._opened:
                 await self._runner.aclose()

@@ -91,15 +91,28 @@ class EmbeddedServer:
             QueueUnavailable: It does not start; its log says why.
         """
         command = self._command()
-        for folder in {self._folder, self._socket.parent}:
-            _make_private(folder)
-        users = await asyncio.to_thread(_locked, self._folder / "users.lock", fcntl.LOCK_SH)
+        try:
+            for folder in {self._folder, self._socket.parent}:
+                _make_private(folder)
+            users = await asyncio.to_thread(_locked, self._folder / "users.lock", fcntl.LOCK_SH)
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             await self._start_if_needed(command)
+        except OSError as error:
+            users.close()
+            raise self._unusable(error) from error
         except BaseException:
             users.close()
             raise
         self._users = users
+
+    def _unusable(self, error: OSError) -> QueueUnavailable:
+        return QueueUnavailable(
+            f"the embedded Valkey keeps its files in {self._folder}, which cannot be used ({error.strerror}); nothing "
+            "was started. Correct that, or set VALKEY_URL to a Valkey elsewhere",
+            is_outcome_unknown=False,
+        )
 
     def revive(self) -> None:
         """It did not answer: see to it in the background that it runs, as long as we use it."""
