@@ -59,6 +59,20 @@ def spoil(table: str, change: str, where: str) -> None:
         db.commit()
 
 
+@pytest.mark.parametrize("table", ["twitor_bookmark", "twitor_skipped"])
+def test_a_text_that_is_no_text_any_more_is_damage(run: Run, table: str) -> None:
+    """SQLite checks no text; its driver decodes it, and raises without any of SQLite's codes."""
+    spoil(table, "raw = CAST(x'73656372ff' AS TEXT)", "rowid = 1")
+
+    verb = ("export",) if table == "twitor_bookmark" else ("skipped", "list")
+    refused = run(*verb)
+    assert refused.exit_code == 14
+    assert "the database's file is damaged" in refused.stderr
+    assert "sqlite3 FILE .recover" in refused.stderr
+    assert "bug" not in refused.stderr
+    assert "secr" not in refused.stderr
+
+
 @pytest.mark.parametrize("change", JOURNALS)
 def test_a_step_that_cannot_be_read_is_named(run: Run, change: str) -> None:
     newest = json.loads(run("sessions", "list", "--json").stdout)["sessions"][0]["session_id"]

@@ -28,6 +28,9 @@ __all__ = [
 _KEPT: Final = "what was committed before stands, nothing of this transaction was written"
 _UNSURE: Final = "what was committed before stands; ask the session's revision whether this transaction was written"
 
+_NO_TEXT: Final = "Could not decode to UTF-8"
+"""How Python's driver, without a code of SQLite's, tells of a text that is none. Source: CPython, Modules/_sqlite/cursor.c."""
+
 _UNREACHABLE: Final = (
     "the database server does not answer; nothing of this transaction was written. "
     "Check the host and port (or socket) of its URL, and that it runs"
@@ -221,6 +224,8 @@ def _is_unreachable(error: BaseException) -> bool:
 
 def _of_sqlite(error: sqlite3.Error) -> StoreError:
     name = _name(error)
+    if str(error).startswith(_NO_TEXT):
+        name = "SQLITE_CORRUPT"
     return _look_up(_SQLITE, name) or _other(name)
 
 
