@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from valkey_server import QueueNames, Server
 
+from twitor_fsm import CrawlEngine
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.config import Settings
 from twitor_fsm.queue_manager import QueueManager
@@ -138,6 +139,27 @@ def test_all_users_are_those_with_a_token(
     (tokens / "44").write_text("token")
     told = run("enqueue", "crawl", "--all-users").stdout
     assert told == "1 crawl asked for, 2 already in the queue\n"
+
+
+def test_a_user_with_an_id_of_an_apps_own_is_left_to_the_app(run: Run) -> None:
+    async def as_the_app() -> None:
+        async with CrawlEngine("bookmarks.db") as engine:
+            for user_id in ("me", "42"):
+                await engine.reserve(user_id, "x")
+
+    asyncio.run(as_the_app())
+    result = run("enqueue", "crawl", "--all-users")
+    assert result.stdout == "1 crawl asked for, 0 already in the queue\n"
+    assert "left out, since X has no such ids" in result.stderr
+    assert result.stderr.rstrip().endswith(": 'me'")
+    found = said(run("enqueue", "crawl", "--all-users", "--json"))
+    assert (found["tasks"], found["left_out"]) == (["crawl:x:42"], ["me"])
+    advice = {each["user_id"]: each["next"] for each in said(run("status", "--json"))["crawls"]}
+    assert "--user-id 42" in advice["42"]
+    assert advice["me"].startswith(
+        "the app that began it goes on with it (engine.crawl, user_id='me')"
+    )
+    assert "--user-id" not in advice["me"]
 
 
 def test_a_session_that_nobody_had_begun_is_ended_and_resumed(run: Run) -> None:

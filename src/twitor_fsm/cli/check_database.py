@@ -6,7 +6,6 @@ A SQLite file is looked at without changing it. Must not know: terminals.
 import asyncio
 import json
 import os
-import re
 import shutil
 import sqlite3
 import stat
@@ -21,7 +20,7 @@ from ..clock import SystemClock
 from .check_sessions import SESSIONS, check_sessions
 from .checkup import Check, fail, ok, warn
 from .database import clear_name, database_of, file_of
-from .words import ago, count
+from .words import ago, count, is_x_user
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -32,7 +31,6 @@ _BUSY_S: Final = 1.0
 _CHECK_S: Final = 5.0
 _LOW_BYTES: Final = 500 << 20
 _EMPTY_BYTES: Final = 50 << 20
-_X_USER: Final = re.compile(r"[0-9]{1,20}")
 
 _OTHER_FILE: Final = (
     "name the right file with --db; a damaged one: keep a copy, then sqlite3 FILE .recover"
@@ -237,11 +235,11 @@ def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
         yield ok("checkpoints", "no crawl yet, so none is expected")
     for user_id, source, has_checkpoint, saved_at, bookmarks, mark in rows:
         who = f"user {user_id} from {source}"
-        if source == "x" and _X_USER.fullmatch(user_id) is None:
+        if source == "x" and not is_x_user(user_id):
             yield warn(
                 "user_id",
                 f"{who}: X's user ids are digits",
-                "crawl with the right --user-id, or none: X is asked",
+                "none if an app that embeds the engine named it so; else crawl with the right --user-id",
             )
         if not has_checkpoint:
             yield warn(

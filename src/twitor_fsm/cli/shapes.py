@@ -13,6 +13,7 @@ from .words import (
     clock_time,
     count,
     duration,
+    is_x_user,
     say_again,
     short_owner,
     state_words,
@@ -143,7 +144,8 @@ def next_step(
         cancel = with_db(f"twitor sessions cancel {record.session_id}", db)
         return f"wait, or end it: {cancel}"
     again = _again(record, db)
-    if record.ended_at is None and record.lease_until <= record.started_at:
+    is_waiting = record.ended_at is None and is_only_asked_for(record)
+    if is_waiting and is_x_user(record.crawl.user_id):
         return f"wait for a worker ({with_db('twitor queue health', db)} looks at the queue), or {again}"
     if cleared:
         paid = ", and X bills it again" if record.crawl.source == "x" else ""
@@ -161,8 +163,8 @@ def next_step(
 
 def _by_itself(record: "SessionRecord", *, now: float) -> str:
     """When a worker takes up a session that nobody runs; whether there is one, the database does not know."""
-    if record.crawl.source != "x":
-        return ""  # workers crawl X
+    if record.crawl.source != "x" or not is_x_user(record.crawl.user_id):
+        return ""  # workers crawl X, as their source and token allow
     from ..worker import SWEEP_S
 
     since = max(record.lease_until, record.value.resume_at or 0.0)
@@ -180,7 +182,7 @@ def _again(record: "SessionRecord", db: str | None) -> str:
     if user_id == DEMO_USER and db is not None and PurePath(db).name == "demo.db":
         return with_db("twitor demo", None if db == "demo.db" else db)
     again = say_again(source, db, user_id)
-    if source == "x":
+    if source == "x" and is_x_user(user_id):
         return (
             f"your crawl command again, with the options you crawled with (--api-url, ...): {again}"
         )

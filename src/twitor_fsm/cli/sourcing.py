@@ -3,7 +3,6 @@
 Must not know: how a session runs.
 """
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,7 +10,7 @@ import attrs
 
 from .failures import Failure, failure_of
 from .terminal import say
-from .words import duration, local_times, program, what_happened
+from .words import duration, is_x_user, local_times, program, what_happened
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -26,9 +25,6 @@ __all__ = ["Wanted", "address_of", "require_token", "source_of", "tokens_of", "u
 
 X: Final = "x"
 LOCAL_USER: Final = "local"
-
-_X_USER: Final = re.compile(r"[0-9]{1,20}")
-"""What the source of X takes for a user id."""
 
 _LONGEST_USER: Final = 200
 
@@ -97,7 +93,7 @@ def _check(wanted: Wanted) -> None:
     user = wanted.user_id
     if user is None:
         return
-    if wanted.is_x and _X_USER.fullmatch(user) is None:
+    if wanted.is_x and not is_x_user(user):
         is_crawl = wanted.user_option == "--user-id"
         instead = "Leave it out to ask X whom the token belongs to"
         raise Failure(

@@ -21,6 +21,7 @@ __all__ = [
     "clock_time",
     "count",
     "duration",
+    "is_x_user",
     "local_times",
     "parts",
     "program",
@@ -91,6 +92,7 @@ _HOW_TO: Final = re.compile(r"\. To get a user token: .*", re.DOTALL)
 _UTC: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 # Of a message that ends "...: twitor verb ID": not one that `with_db` has completed already.
 _COMMAND: Final = re.compile(r"(?<=: )twitor((?: (?:[a-z]+|[0-9a-f]{8}-[0-9a-f-]{27}))++)(?! --)")
+_X_USER: Final = re.compile(r"[0-9]{1,20}")
 _NAMESPACE: Final = re.compile(r" pid:\[\d+\]")
 
 
@@ -196,6 +198,11 @@ def ago(at: float | None, *, now: float) -> str:
     return "just now" if now - at < 1 else f"{duration(now - at)} ago"
 
 
+def is_x_user(user_id: str) -> bool:
+    """Whether X could have such a user id; an app that embeds the engine may use names of its own ("me")."""
+    return _X_USER.fullmatch(user_id) is not None
+
+
 def say_again(source: str, db: str | None, user_id: str) -> str:
     """The command that goes on with a crawl, as far as the database knows it: not its address, say.
 
@@ -212,6 +219,11 @@ def say_again(source: str, db: str | None, user_id: str) -> str:
         words.append(name.rpartition("@")[0] or name or "FILE")
     elif source != "x":
         return f"run the app that crawls {source} again"
+    elif not is_x_user(user_id):
+        return (
+            f"the app that began it goes on with it (engine.crawl, user_id={user_id!r}); "
+            "twitor crawl takes X's own ids, which are digits"
+        )
     if kind != "file" or user_id != "local":
         words += ["--user-id", user_id]
     if db is not None:

@@ -1,7 +1,7 @@
 """`twitor enqueue`: asks for crawls; workers run them."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,8 +11,8 @@ from ..groups import NamingGroup
 from ..options import common
 from ..queueing import queue_of, queue_settings, tell_queue
 from ..sourcing import Wanted, source_of
-from ..terminal import emit, tell
-from ..words import count
+from ..terminal import emit, say, tell
+from ..words import count, is_x_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ...config import Settings
 
 SECTION = "Crawl"
+
+_SHOWN: Final = 20  # users whom a line names
 
 
 @click.group(cls=NamingGroup, short_help="Ask for crawls that workers run.")
@@ -57,24 +59,35 @@ def crawl(
         # First, since what is refused leaves nothing behind; a server's database has nothing made in it by looking.
         file = file_of(settings.database_url)
         crawled = await _crawled_users(db, settings, file) if all_users or file else set()
-        wanted = _all_users(crawled, settings) if all_users else sorted(set(users))
+        odd = sorted(user_id for user_id in crawled if all_users and not is_x_user(user_id))
+        wanted = _all_users(crawled - {*odd}, settings) if all_users else sorted(set(users))
         async with (
             queue_of(db, must_exist=False) as queue,
             opened(db, settings=settings, must_exist=False) as engine,
         ):
             tell_queue(queue, db)
+            if odd:
+                say(
+                    f"left out, since X has no such ids and the app that crawls them goes on with them: {_shown(odd)}"
+                )
             asked = [
                 await ask_for_crawl(queue, user_id=user_id, engine=engine) for user_id in wanted
             ]
         new = sum(crawl.is_new for crawl in asked)
         if as_json:
             tasks = [crawl.task_id for crawl in asked]
-            emit({"tasks": tasks, "asked_for": new, "already_queued": len(asked) - new})
+            left_out = {"left_out": odd} if all_users else {}
+            emit({"tasks": tasks, "asked_for": new, "already_queued": len(asked) - new, **left_out})
         else:
             tell(f"{count(new, 'crawl')} asked for, {len(asked) - new:,} already in the queue")
         return 0
 
     return asyncio.run(run())
+
+
+def _shown(users: list[str]) -> str:
+    more = f" and {len(users) - _SHOWN:,} more" if len(users) > _SHOWN else ""
+    return ", ".join(map(repr, users[:_SHOWN])) + more
 
 
 async def _crawled_users(db: str | None, settings: "Settings", file: "Path | None") -> set[str]:
