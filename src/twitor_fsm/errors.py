@@ -281,21 +281,22 @@ class LeaseLost(StoreError):
 
 @attrs.define(eq=False)
 class CrawlOwned(StoreError):
-    """Another live process runs this crawl; nothing was started."""
+    """Another live process runs this crawl; nothing was started, or changed."""
 
     session_id: str | None
     """Its session; None if the other one is just about to start it, or to take it over."""
     owner: str
     lease_until: float
     """When another try makes sense, unless the owner gives a sign of life, epoch seconds."""
+    undone: str = "nothing was started"
+    """What did not happen, in words."""
 
     def __str__(self) -> str:
         if self.session_id is None:
-            return f"{self.owner} takes this crawl at this moment; nothing was started. Try again"
+            return f"{self.owner} takes this crawl at this moment; {self.undone}. Try again"
         return (
             f"this crawl is already running as session {self.session_id} ({self.owner}); "
-            "nothing was started. Wait for it, or end it with: twitor sessions cancel "
-            + self.session_id
+            f"{self.undone}. Wait for it, or end it with: twitor sessions cancel " + self.session_id
         )
 
 

@@ -194,9 +194,11 @@ class QueueManager:
             self._server.release()
 
     def _session(self) -> _Session:
-        connection = Connection(
-            self._server.url if self._server is not None else self._settings.valkey_url,
-            max_connections=self._settings.valkey_max_connections,
+        server, limit = self._server, self._settings.valkey_max_connections
+        connection = (
+            Connection(self._settings.valkey_url, max_connections=limit)
+            if server is None
+            else Connection(server.url, max_connections=limit, remedy=server.remedy)
         )
         queue = TaskQueue(connection, self.queue_name, dead_cap=self._max_dead_letters)
         claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)

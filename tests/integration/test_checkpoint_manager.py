@@ -88,9 +88,9 @@ async def test_a_running_session_keeps_its_checkpoint(
     await store.open()
     await claim(store, crawl=ME, now=NOW)
 
-    with pytest.raises(CrawlOwned):
+    with pytest.raises(CrawlOwned, match="nothing was changed"):
         await manager.save_checkpoint(tweet_id="1")
-    with pytest.raises(CrawlOwned):
+    with pytest.raises(CrawlOwned, match="nothing was changed"):
         await manager.clear_checkpoint()
     assert await manager.get_checkpoint() is None
 

@@ -1082,6 +1082,14 @@ def test_the_advice_is_that_of_the_reason() -> None:
         assert before_again(ErrorCategory.AUTH, reason).startswith("do what the message says; if")
 
 
+def test_the_count_in_the_database_is_one_users(crawled: Run, file: Path) -> None:
+    told = crawled("crawl", str(file), "--user-id", "another").stdout
+
+    assert "in the database" in told
+    assert "30 bookmarks of this user" in told
+    assert json.loads(crawled("status", "--json").stdout)["bookmarks"] == 60
+
+
 def test_words() -> None:
     assert [duration(s) for s in (0, 0.2, 59, 60, 843, 7500, 200_000)] == [
         "0 s", "0.2 s", "59 s", "1 min", "14 min 3 s", "2 h 5 min", "2 days",

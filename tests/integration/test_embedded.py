@@ -125,7 +125,9 @@ async def test_a_server_that_dies_is_started_again(tmp_path: Path, servers: Serv
     await until(lambda: servers.are(0))
 
 
-async def test_a_keeper_that_is_killed_is_started_again(tmp_path: Path, servers: Servers) -> None:
+async def test_a_keeper_that_is_killed_is_started_again(
+    tmp_path: Path, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
     async with QueueManager(settings=settings(tmp_path)) as queue:
         await queue.enqueue("x", {"n": 1})
         (pid,) = servers.pids()
@@ -135,6 +137,9 @@ async def test_a_keeper_that_is_killed_is_started_again(tmp_path: Path, servers:
         assert first is not None
         assert first.payload == {"n": 1}, "kept in the append-only file"
         assert servers.are(1)
+    told = next(record.getMessage() for record in caplog.records if "no answer" in record.message)
+    assert "the embedded server, which is started again by itself" in told
+    assert "docker" not in told
     await until(lambda: servers.are(0))
 
 

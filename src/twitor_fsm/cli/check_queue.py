@@ -60,6 +60,7 @@ def check_queue(db: str | None, settings: "Settings") -> list[Check]:
 async def _look(settings: "Settings") -> list[Check]:
     from ..errors import QueueUnavailable, TwitorError
     from ..queue_manager import QueueManager
+    from ..valkey.embedded import EMBEDDED
 
     found: list[Check] = []
     try:
@@ -69,7 +70,12 @@ async def _look(settings: "Settings") -> list[Check]:
             found.append(_check_tasks(health, is_paused=await queue.is_paused()))
             found.append(await _check_dead_letters(queue, health["dead_letter_size"] or 0))
     except QueueUnavailable as exc:
-        found.append(fail("valkey", str(exc), _REACH))
+        remedy = (
+            _REACH
+            if settings.valkey_url != EMBEDDED
+            else "look at what it says; then run doctor again"
+        )
+        found.append(fail("valkey", str(exc), remedy))
     except TwitorError as exc:
         found.append(fail("valkey", str(exc), "correct VALKEY_URL: its host, user and password"))
     return found

@@ -66,7 +66,8 @@ def _numbers(report: "CrawlReport") -> list[str]:
     skipped = f", {c.skipped:,} skipped" if c.skipped else ""
     rows = [("this session", f"{count(c.stored, 'bookmark')} stored{known}{skipped}")]
     if report.bookmarks_count is not None:
-        rows.append(("in the database", count(report.bookmarks_count, "bookmark")))
+        stored = count(report.bookmarks_count, "bookmark")
+        rows.append(("in the database", f"{stored} of this user"))
     errors = parts([(number, name) for name, number in sorted(c.errors.items())])
     recovered = ", ".join(
         count(number, word)

@@ -5,7 +5,7 @@ Must not know: why somebody wants it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -21,6 +21,8 @@ from .rows import mark_from, mark_text
 from .writer import void_places
 
 __all__ = ["clear_checkpoint", "retry_skipped", "save_checkpoint"]
+
+_UNDONE: Final = "nothing was changed"
 
 
 def save_checkpoint(
@@ -130,5 +132,5 @@ def _lock(
     if found is not None and found.owner is not None and found.lease_until > now:
         is_dead = is_gone is not None and is_gone(found.owner)
         if not is_dead:
-            raise CrawlOwned(found.session_id, str(found.owner), found.lease_until)
+            raise CrawlOwned(found.session_id, str(found.owner), found.lease_until, _UNDONE)
     return dict(row)

@@ -20,6 +20,8 @@ __all__ = ["forget"]
 _MOMENT_S: Final = 1.0
 """After so long a lock is worth another try, seconds."""
 
+_UNDONE: Final = "nothing was deleted"
+
 
 def forget(
     connection: sa.Connection,
@@ -36,7 +38,7 @@ def forget(
         forgotten = _delete(connection, user_id, tuple(held))
     found = connection.execute(sa.select(t.crawl.c.id).where(t.crawl.c.user_id == user_id))
     if found.first() is not None:  # begun meanwhile; what it knows as stored must not go
-        raise CrawlOwned(None, "another process", now + _MOMENT_S)
+        raise CrawlOwned(None, "another process", now + _MOMENT_S, _UNDONE)
     return forgotten
 
 
@@ -59,9 +61,9 @@ def _refuse_running(
     if not isinstance(lease_until, (int, float)):  # SQLite keeps any text there, which is no lease
         lease_until = 0.0
     if owner is not None and lease_until > now and not is_gone(owner):
-        raise CrawlOwned(found.session_id, str(owner), lease_until)
+        raise CrawlOwned(found.session_id, str(owner), lease_until, _UNDONE)
     if connection.execute(alive.with_for_update(skip_locked=True)).first() != found:
-        raise CrawlOwned(found.session_id, "another process", now + _MOMENT_S)
+        raise CrawlOwned(found.session_id, "another process", now + _MOMENT_S, _UNDONE)
 
 
 def _owner(text: str | None) -> Owner | None:

@@ -46,17 +46,22 @@ class ServerOutOfMemory(QueueError):
     """The server refuses what would need memory."""
 
 
+_COMPOSE: Final = "Is it running? docker-compose -f docker-compose.valkey.yml up -d"
+
+
 class Connection:
     """Calls scripts on one server."""
 
-    def __init__(self, url: str, *, max_connections: int) -> None:
+    def __init__(self, url: str, *, max_connections: int, remedy: str = _COMPOSE) -> None:
         """Prepare; nothing is opened.
 
         Args:
             url: `redis://`, `rediss://` or `unix://`, checked before.
             max_connections: Open at once at most; a call waits for a free one.
+            remedy: What to do when nothing answers, a sentence.
         """
         self._url: Final = url
+        self._remedy: Final = remedy
         self._free: Final = asyncio.Semaphore(max_connections)
         self._idle: list[RedisConnection] = []
         self._made_by: ConnectionPool | None = None
@@ -234,7 +239,7 @@ class Connection:
         state = "whether the last change was made is unknown" if reached else "nothing was changed"
         return QueueUnavailable(
             f"no answer from Valkey at {self.shown_url} ({why}); {state}, and it is safe to try again. "
-            "Is it running? docker-compose -f docker-compose.valkey.yml up -d",
+            f"{self._remedy}",
             is_outcome_unknown=reached,
         )
 

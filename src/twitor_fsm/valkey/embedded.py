@@ -76,6 +76,11 @@ class EmbeddedServer:
         return f"unix://{self._socket}"
 
     @property
+    def remedy(self) -> str:
+        """What to do when it does not answer."""
+        return f"It is the embedded server, which is started again by itself; if that fails, {self._folder}/valkey.log says why"
+
+    @property
     def _socket(self) -> Path:
         inside = self._folder / "valkey.sock"
         if len(os.fsencode(inside)) <= SOCKET_LIMIT:
