@@ -1,5 +1,6 @@
 """The command line in one process: what it prints for people and for programs."""
 
+import asyncio
 import csv
 import io
 import json
@@ -18,8 +19,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from twitor_fsm import CrawlEngine
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.cli.check_database import has_wal_reset_bug, sqlite_warning
+from twitor_fsm.cli.check_network import check_network
 from twitor_fsm.cli.shapes import next_step
 from twitor_fsm.cli.terminal import json_text, printable
 from twitor_fsm.cli.words import (
@@ -1080,6 +1083,63 @@ def test_the_advice_is_that_of_the_reason() -> None:
     assert before_again(ErrorCategory.AUTH, Reason.TOKEN_MISSING).startswith("put a user's token")
     for reason in (Reason.ACCESS_REFUSED, Reason.SCOPE_MISSING, Reason.APP_ONLY_TOKEN):
         assert before_again(ErrorCategory.AUTH, reason).startswith("do what the message says; if")
+
+
+@pytest.mark.parametrize("verb", [("worker",), ("crawl", "--user-id", "7")], ids=" ".join)
+def test_a_folder_of_tokens_that_is_not_there_is_refused_at_once(
+    tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    unwanted = ("VALKEY_URL", "DATABASE_URL", "X_BEARER_TOKEN")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    result = subprocess.run(  # a process, since a worker that is not refused goes on for ever
+        [sys.executable, "-m", "twitor_fsm.cli", *verb],
+        cwd=tmp_path,
+        env={**kept, "TWITOR_TOKEN_DIR": "tokens"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert result.returncode == 2, result.stderr
+    assert "names the folder tokens, which does not exist; nothing was started" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_advice_after_a_failed_question_names_the_address_that_was_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("X_BEARER_TOKEN", "t" * 30)
+    monkeypatch.setenv("MAX_RETRIES", "0")
+    result = run("crawl", "--api-url", "http://127.0.0.1:9")
+
+    assert result.exit_code == 12, result.output
+    assert "twitor doctor --api-url http://127.0.0.1:9; or" in result.stderr
+
+
+def test_doctor_misses_no_checkpoint_of_a_crawl_that_is_only_asked_for(run: Run) -> None:
+    async def ask() -> None:
+        async with CrawlEngine("bookmarks.db") as engine:
+            await engine.reserve("42", "x")
+
+    asyncio.run(ask())
+    checks = json.loads(run("doctor", "--offline", "--json").stdout)["checks"]
+    (found,) = [check for check in checks if check["name"] == "checkpoints"]
+    assert found["verdict"] == "ok"
+    assert found["detail"] == "user 42 from x: asked for, and not begun yet"
+
+
+async def test_doctor_takes_no_other_server_for_the_api() -> None:
+    async with Simulator(1) as sim:
+        verdicts = {
+            address: {
+                check.name: check.verdict
+                for check in await asyncio.to_thread(lambda url: [*check_network(url)], address)
+            }["answer"]
+            for address in (sim.base_url, f"{sim.base_url}/elsewhere")
+        }
+
+    assert list(verdicts.values()) == ["ok", "warn"]
 
 
 def test_the_count_in_the_database_is_one_users(crawled: Run, file: Path) -> None:

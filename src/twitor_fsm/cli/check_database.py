@@ -229,11 +229,12 @@ def _check_writing(file: Path) -> Check:
 def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
     now = SystemClock().now()
     rows = reader.execute(
-        "SELECT user_id, source, has_checkpoint, last_crawled_at, bookmarks_count, mark FROM twitor_crawl"
+        "SELECT user_id, source, has_checkpoint, last_crawled_at, bookmarks_count, mark, "
+        "(SELECT max(lease_until > started_at) FROM twitor_session WHERE crawl_id = twitor_crawl.id) FROM twitor_crawl"
     ).fetchall()
     if not rows:
         yield ok("checkpoints", "no crawl yet, so none is expected")
-    for user_id, source, has_checkpoint, saved_at, bookmarks, mark in rows:
+    for user_id, source, has_checkpoint, saved_at, bookmarks, mark, is_begun in rows:
         who = f"user {user_id} from {source}"
         if source == "x" and not is_x_user(user_id):
             yield warn(
@@ -241,7 +242,9 @@ def _check_crawls(reader: sqlite3.Connection) -> Iterator[Check]:
                 f"{who}: X's user ids are digits",
                 "none if an app that embeds the engine named it so; else crawl with the right --user-id",
             )
-        if not has_checkpoint:
+        if not has_checkpoint and is_begun == 0:
+            yield ok("checkpoints", f"{who}: asked for, and not begun yet")
+        elif not has_checkpoint:
             yield warn(
                 "checkpoints",
                 f"{who}: none saved",

@@ -87,6 +87,8 @@ def _check_answer(api_url: str, how: str) -> Iterator[Check]:
     said = f"{api_url} answers {how}(HTTP {status}, without a token)"
     if status >= 500:
         yield warn("answer", said, "X seems to have trouble: look at its status page, try later")
+    elif status == 404:  # X answers 401
+        yield warn("answer", said, "X's API is not there: correct --api-url or TWITOR_API_URL")
     else:
         yield ok("answer", said)
     yield _check_clock(date)

@@ -3,6 +3,7 @@
 Must not know: how a session runs.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -159,13 +160,15 @@ def tokens_of(settings: "Settings", *, many: bool = False) -> "CredentialProvide
     With `many`, for crawls of any users, the folder comes first.
 
     Raises:
-        Failure: With `many`, there is neither.
+        Failure: With `many`, there is neither, or no such folder.
     """
     from ..config import bearer_token_from_environment
     from ..sources.credentials import EnvironmentToken, TokenFiles
 
     has_one = bearer_token_from_environment() is not None
     if settings.token_dir is not None and (many or not has_one):
+        if many:
+            _refuse_missing(settings.token_dir)
         return TokenFiles(settings.token_dir)
     if many and not has_one:
         raise Failure(
@@ -174,6 +177,16 @@ def tokens_of(settings: "Settings", *, many: bool = False) -> "CredentialProvide
             10,
         )
     return EnvironmentToken()
+
+
+def _refuse_missing(folder: Path) -> None:
+    """Refuse a folder of tokens that is none, once, instead of each user's token. Raises `Failure`."""
+    if not folder.is_dir():
+        raise Failure(
+            f"TWITOR_TOKEN_DIR names the folder {folder}, which does not exist; nothing was started. "
+            "Correct it, or create the folder with a file for each user's id (mode 0600)",
+            2,
+        )
 
 
 async def require_token(user_id: str | None, settings: "Settings") -> None:
@@ -190,6 +203,8 @@ async def require_token(user_id: str | None, settings: "Settings") -> None:
     from ..sources.credentials import TokenFiles
 
     tokens = tokens_of(settings)
+    if isinstance(tokens, TokenFiles) and settings.token_dir is not None:
+        _refuse_missing(settings.token_dir)
     try:
         await tokens.token("me" if user_id is None else user_id)
     except CredentialsMissing as exc:
@@ -250,7 +265,7 @@ async def _ask(
         except Exception as exc:
             strategy = _strategy(exc, settings, clock, tries=tries)
             if not await _waited(strategy, clock, wait=wanted.wait, quiet=quiet):
-                raise _unknown_user(exc, address_of(wanted, settings)) from exc
+                raise _unknown_user(exc, wanted, settings) from exc
             tries += strategy.action.value == "RETRY"
         else:
             if not quiet:
@@ -258,19 +273,23 @@ async def _ask(
             return user_id
 
 
-def _unknown_user(error: Exception, address: str) -> Failure:
+def _unknown_user(error: Exception, wanted: Wanted, settings: "Settings") -> Failure:
     """What is said when nobody told whose token it is: no session was begun."""
     from ..config import without_password
 
     failure = failure_of(error)
     if failure.is_unexpected:
         return failure
+    address = without_password(address_of(wanted, settings))
+    same = "" if wanted.api_url is None else f" --api-url {shlex.quote(address)}"
     remedy = {
-        12: f"Look with: {program()} doctor; or name the user with --user-id; then run the same command again",
+        12: f"Look with: {program()} doctor{same}; or name the user with --user-id; then run the same command again",
         11: "Run the same command again later",
         10: "",
     }.get(failure.exit_code, "Name the user with --user-id, or resolve this and run again")
-    said = f"nothing was started: asked whose token this is, {without_password(address)} gave no id: {failure.message}"
+    said = (
+        f"nothing was started: asked whose token this is, {address} gave no id: {failure.message}"
+    )
     return Failure(f"{said}. {remedy}".rstrip(" ."), failure.exit_code)
 
 
