@@ -23,6 +23,7 @@ from twitor_fsm import CrawlEngine
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.cli.check_database import has_wal_reset_bug, sqlite_warning
 from twitor_fsm.cli.check_network import check_network
+from twitor_fsm.cli.narrating import Narrator
 from twitor_fsm.cli.shapes import next_step
 from twitor_fsm.cli.terminal import json_text, printable
 from twitor_fsm.cli.words import (
@@ -38,9 +39,10 @@ from twitor_fsm.cli.words import (
     with_db,
 )
 from twitor_fsm.core.records import Counters, CrawlKey, SessionRecord
-from twitor_fsm.core.states import SessionValue, State
+from twitor_fsm.core.states import JournalRow, SessionValue, State
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.errors import ConfigurationError
+from twitor_fsm.events import Transition
 from twitor_fsm.simulator import Simulator
 
 Run = Callable[..., Result]
@@ -493,6 +495,10 @@ def test_skipped_items_are_listed_and_tried_again(crawled: Run, file: Path) -> N
     assert again["tries"] == 2
     assert "next crawl" in crawled("skipped", "retry").stdout
     assert "raw" in json.loads(crawled("skipped", "list", "--json", "--raw").stdout)["skipped"][0]
+    assert '{"text":' not in crawled("skipped", "list").stdout
+    shown = crawled("skipped", "list", "--raw").stdout
+    assert '{"text":' in shown
+    assert "\x1b" not in shown
 
 
 def test_clearing_a_checkpoint_needs_a_yes(crawled: Run) -> None:
@@ -1148,6 +1154,29 @@ def test_the_count_in_the_database_is_one_users(crawled: Run, file: Path) -> Non
     assert "in the database" in told
     assert "30 bookmarks of this user" in told
     assert json.loads(crawled("status", "--json").stdout)["bookmarks"] == 60
+
+
+def test_numbers_are_asked_for_in_plain_words(run: Run) -> None:
+    assert "'abc' is no whole number" in run("skipped", "list", "--limit", "abc").stderr
+    assert "'abc' is no number" in run("simulate", "--window", "abc").stderr
+    assert "above 0, at most a day" in " ".join(run("simulate", "--help").stdout.split())
+    assert run("simulate", "--window", "86401").exit_code == 2
+
+
+def test_a_stop_is_told_in_words() -> None:
+    row = JournalRow(
+        1, 0.0, "cancel", "running", "shutting_down", None, "stopped_by_user", 0.0, 0, 0, {}, "x"
+    )
+    told = Narrator().lines(Transition(session_id="s", at=0.0, row=row, until=None))
+    assert told == ["checkpoint saved, stopping (stopped by user)"]
+
+
+def test_a_session_that_is_over_will_have_no_item(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text('{"data": [], "meta": {"result_count": 0}}')
+    assert run("crawl", "none.json").exit_code == 0
+    drawn = run("diagram", "--session", "last").stdout
+    assert ": no item" in drawn
+    assert "no item yet" not in drawn
 
 
 def test_words() -> None:

@@ -200,6 +200,9 @@ def test_that_the_queue_is_paused_is_seen(run: Run) -> None:
     run("queue", "pause")
     assert "Paused: workers get nothing" in run("queue", "health").stdout
     assert said(run("queue", "stats", "--json"))["paused"] is True
+    told = [line.split(maxsplit=1) for line in run("queue", "stats").stdout.splitlines()]
+    assert ["paused", "yes (twitor queue resume)"] in told
+    assert "oldest waits" in run("queue", "stats").stdout
     assert said(run("queue", "health", "--json"))["paused"] is True
 
 
@@ -238,7 +241,8 @@ def test_dead_letters_are_listed_retried_and_purged(run: Run, own_server: Server
     assert (unread.exit_code, json.loads(unread.stdout)["error"]) == (2, "usage")
     unasked = run("queue", "dead", "purge")
     assert (unasked.exit_code, "Say --yes" in unasked.stderr) == (2, True)
-    assert said(run("queue", "dead", "purge", "--yes", "--json")) == {"purged": 1}
+    assert run("queue", "dead", "purge", "--yes").stdout == "1 dead letter forgotten\n"
+    assert said(run("queue", "dead", "purge", "--yes", "--json")) == {"purged": 0}
     assert run("queue", "dead", "list").stdout == "no dead letters\n"
 
 

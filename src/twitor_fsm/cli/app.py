@@ -109,9 +109,18 @@ def _db_in(words: Sequence[str]) -> str | None:
     return found
 
 
+_BETTER: Final = {
+    "is not a valid integer range": "is no whole number",
+    "is not a valid float range": "is no number",
+}
+"""Instead of click's names of its types."""
+
+
 def _one_line(error: click.UsageError) -> str:
     """What was wrong with the command line, and where it is explained."""
     said = " ".join(error.format_message().split())
+    for wording, better in _BETTER.items():
+        said = said.replace(wording, better)
     if error.ctx is None:
         return said
     return (

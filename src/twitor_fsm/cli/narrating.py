@@ -90,9 +90,10 @@ def _transition(event: Transition) -> str:
         case Trigger.RESTARTED:
             return _restarted(event)
         case Trigger.CANCEL | Trigger.FINISH:
+            why = (row.reason or "asked to").replace("_", " ")
             return _ENDS.get(
                 Reason(row.reason) if row.reason in _ENDS else Reason.UNKNOWN,
-                f"checkpoint saved, stopping ({row.reason or 'asked to'})",
+                f"checkpoint saved, stopping ({why})",
             )
         case _:
             said = _FIXED.get(Trigger(row.trigger)) if row.trigger in _FIXED else None

@@ -133,7 +133,8 @@ def _title(taken: "Taken") -> str:
         (counters.already_known, "known already"),
         (counters.skipped, "skipped"),
     ]
-    return f"{taken.name}: {parts(dealt) or 'no item yet'}"
+    nothing = "no item yet" if taken.record.ended_at is None else "no item"
+    return f"{taken.name}: {parts(dealt) or nothing}"
 
 
 def _print(content: bytes, shape: str, *, as_json: bool) -> None:

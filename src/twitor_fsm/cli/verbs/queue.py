@@ -16,7 +16,7 @@ from ..terminal import emit, is_terminal, json_text, printable, say, table, tell
 from ..words import ago, count, duration
 
 if TYPE_CHECKING:
-    from ...queue_manager import DeadTask, QueueManager
+    from ...queue_manager import DeadTask, QueueHealth, QueueManager
 
 SECTION = "Manage"
 
@@ -55,15 +55,32 @@ def stats(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes 
     """Count what waits, runs, is delayed and is dead; a queue out of reach is an error."""
 
     async def use(queue: "QueueManager") -> int:
-        found: dict[str, object] = {**await queue.health_check(), "paused": await queue.is_paused()}
-        del found["error"]
+        health, paused = await queue.health_check(), await queue.is_paused()
         if as_json:
-            emit(found)
+            emit(
+                {
+                    **{key: value for key, value in health.items() if key != "error"},
+                    "paused": paused,
+                }
+            )
         else:
-            tell(*table([(key, str(value)) for key, value in found.items()]))
+            tell(*table(_stats(health, paused=paused)))
         return 0
 
     return _with_queue(db, use)
+
+
+def _stats(health: "QueueHealth", *, paused: bool) -> list[tuple[str, str]]:
+    oldest_s = health["oldest_s"]
+    return [
+        ("status", health["status"]),
+        ("waiting", f"{health['queue_size'] or 0:,}"),
+        ("in flight", f"{health['in_flight'] or 0:,}"),
+        ("delayed", f"{health['delayed'] or 0:,}"),
+        ("dead letters", f"{health['dead_letter_size'] or 0:,}"),
+        ("oldest waits", "-" if oldest_s is None else duration(oldest_s)),
+        ("paused", "yes (twitor queue resume)" if paused else "no"),
+    ]
 
 
 def _tell_health(db: str | None, *, as_json: bool) -> int:
@@ -191,15 +208,15 @@ def retry_dead(
     async def use(queue: "QueueManager") -> int:
         letters = queue.dead_letters
         if task_id is not None:
-            count = _one(
+            number = _one(
                 task_id, int(await letters.retry(task_id)), " that could be read and tried"
             )
         else:
-            count = await letters.retry_all(reason=_reason(reason), task_type=task_type)
+            number = await letters.retry_all(reason=_reason(reason), task_type=task_type)
         if as_json:
-            emit({"retried": count})
+            emit({"retried": number})
         else:
-            tell(f"{count} dead task(s) wait again")
+            tell(f"{count(number, 'dead task')} {'waits' if number == 1 else 'wait'} again")
         return 0
 
     return _with_queue(db, use)
@@ -226,15 +243,15 @@ def purge_dead(
         )
 
     async def use(queue: "QueueManager") -> int:
-        count = await queue.dead_letters.purge(
+        number = await queue.dead_letters.purge(
             task_id=task_id, reason=_reason(reason), task_type=task_type
         )
         if task_id is not None:
-            _one(task_id, count)
+            _one(task_id, number)
         if as_json:
-            emit({"purged": count})
+            emit({"purged": number})
         else:
-            tell(f"{count} dead letter(s) forgotten")
+            tell(f"{count(number, 'dead letter')} forgotten")
         return 0
 
     return _with_queue(db, use)

@@ -37,10 +37,10 @@ SECTION = "Try out"
 )
 @click.option(
     "--window",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=86_400),
     default=900.0,
     show_default=True,
-    help="Length of a rate-limit window, seconds.",
+    help="Length of a rate-limit window, seconds: above 0, at most a day.",
 )
 @click.option(
     "--users", type=click.IntRange(min=1), default=1, show_default=True, help="Number of users."

@@ -27,7 +27,7 @@ def command() -> None:
 @common
 @user_id("Only this user's.")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--raw", is_flag=True, help="With --json: what the source gave, too.")
+@click.option("--raw", is_flag=True, help="What the source gave, too.")
 def list_skipped(
     db: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
@@ -55,6 +55,7 @@ def list_skipped(
                 f"    {row.skip.category.value} ({row.skip.reason}): {what_happened(row.skip.message)}",
                 f"    user {row.crawl.user_id} from {row.crawl.source}, {ago(row.skip.at, now=now)}, "
                 f"{count(row.tries, 'failed attempt')}{due}",
+                *([f"    {row.skip.raw}"] if raw else []),
             )
         if rows:
             if len(rows) == limit:

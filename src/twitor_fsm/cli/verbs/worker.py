@@ -15,7 +15,7 @@ from ..queueing import place_of, queue_of, queue_settings
 from ..sourcing import Wanted, source_of
 from ..stopping import Stop, TimeLimit
 from ..terminal import emit, say
-from ..words import duration
+from ..words import count, duration
 
 if TYPE_CHECKING:
     from ...config import Settings
@@ -257,7 +257,7 @@ async def _tell_start(plan: Plan, queue: "QueueManager", port: "Port | None") ->
     settings = plan.settings
     is_paused = False
     say(
-        f"working: {plan.concurrency} crawls at once, from queue {queue.queue_name} at {place_of(settings)} "
+        f"working: {count(plan.concurrency, 'crawl')} at once, from queue {queue.queue_name} at {place_of(settings)} "
         f"into {clear_name(settings.database_url)}; "
         f"{f'metrics and probes at {port.url}' if port else 'no port for metrics'}; "
         "stop with SIGTERM or Ctrl-C"
