@@ -129,3 +129,4 @@ async def test_the_snippets_of_testing_work() -> None:
 
     await asyncio.to_thread(names["test_nothing_is_lost"])  # it has a loop of its own
     await names["test_a_pause_takes_no_time"]()
+    await names["TestMySource"]().test_it_lists_something_and_each_id_once()

@@ -28,6 +28,8 @@ IDS = [f"{n * 7919 % 1009}" for n in range(1, 26)]
 
 
 class TestListSource(SourceContract):
+    expected_ids = IDS
+
     def make_source(self) -> Source:
         return ListSource(IDS, size=10, bad={IDS[3]})
 
@@ -63,6 +65,7 @@ class TestX(SourceContract):
         async with Simulator(25, limit=10_000) as simulator:
             self.simulator = simulator
             self.user_id = simulator.user_id
+            self.expected_ids = simulator.truth()
             yield
 
     def make_source(self) -> Source:
@@ -166,6 +169,27 @@ async def test_a_source_that_breaks_a_promise_fails(
     run: Callable[[], Coroutine[Any, Any, None]] = getattr(Contract(), test)
     with pytest.raises((AssertionError, SourceUnavailable, TypeError)):
         await run()
+
+
+class LeavingOut(ListSource):
+    """It ends before its last page."""
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        page = await super().fetch(user_id, cursor, page_size)
+        is_last_but_one = page.next_cursor == "20"
+        return attrs.evolve(page, next_cursor=None, end=End.VERIFIED) if is_last_but_one else page
+
+
+async def test_what_a_source_always_leaves_out_is_missed_if_it_is_expected() -> None:
+    class Contract(SourceContract):
+        def make_source(self) -> Source:
+            return LeavingOut(list(IDS), size=10)
+
+    contract = Contract()
+    await contract.test_it_lists_something_and_each_id_once()
+    contract.expected_ids = IDS
+    with pytest.raises(AssertionError):
+        await contract.test_it_lists_something_and_each_id_once()
 
 
 async def _random(item: Item, fence: int) -> int:

@@ -1,6 +1,7 @@
 """What every source promises: subclass `SourceContract` in a test module of your own, and say how to make your source."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -35,10 +36,13 @@ class SourceContract:
 
     Attributes:
         user_id: Whose bookmarks to ask for.
+        expected_ids: What it has to list, in the listing's order, known from elsewhere; None: whatever it lists. All
+            else is measured against its own walk on a quiet day, which does not show what it always leaves out.
     """
 
     pytestmark = pytest.mark.asyncio
     user_id = "me"
+    expected_ids: Sequence[str] | None = None
 
     def make_source(self) -> Source:
         """Make a source; may be called several times in one test. To be overridden."""
@@ -92,6 +96,8 @@ class SourceContract:
         assert keys
         assert all(keys)
         assert len(keys) == len(set(keys))
+        if self.expected_ids is not None:
+            assert keys == list(self.expected_ids)
 
     async def test_what_it_lists_are_items_with_their_raw_form_as_json(self) -> None:
         for page in await self.pages(self._made_source()):
