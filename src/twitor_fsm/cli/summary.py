@@ -42,7 +42,9 @@ def _headline(report: "CrawlReport", *, now: float) -> str:
         if report.counters.seen == 0 and not report.resumed_from:
             return "Completed: there was nothing in the listing."
         if report.counters.stored == 0 and report.counters.already_known:
-            return "Completed: nothing new; what is listed was stored or recorded as skipped before."
+            return (
+                "Completed: nothing new; what is listed was stored or recorded as skipped before."
+            )
         return "Completed: everything in the listing is stored or recorded as skipped."
     if report.lost:
         return "Taken over: another process goes on with this crawl."
