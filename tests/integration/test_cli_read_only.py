@@ -84,7 +84,15 @@ def checks(folder: Path, database: str) -> dict[str, dict[str, Any]]:
 def test_the_doctor_reads_what_can_be_read(folder: Path) -> None:
     found = checks(folder, "medium/d.db")
 
-    looked_at = ("database", "permissions", "integrity", "schema", "checkpoints", "retries")
+    looked_at = (
+        "database",
+        "permissions",
+        "integrity",
+        "journal_mode",
+        "schema",
+        "checkpoints",
+        "retries",
+    )
     assert {name: found[name]["verdict"] for name in looked_at} == dict.fromkeys(looked_at, "ok")
     assert found["writing"]["verdict"] == "fail"
     assert "is read-only" in found["writing"]["detail"]

@@ -29,6 +29,9 @@ __all__ = ["check_database", "has_wal_reset_bug", "sqlite_warning"]
 
 _BUSY_S: Final = 1.0
 _CHECK_S: Final = 5.0
+_WRITE_VERSION: Final = 18
+"""Where a file's head says how it is written: 1 with a rollback journal, 2 with WAL. Source: sqlite.org/fileformat2.html, 1.3."""
+
 _LOW_BYTES: Final = 500 << 20
 _EMPTY_BYTES: Final = 50 << 20
 
@@ -124,7 +127,7 @@ def _check_file(file: Path) -> Iterator[Check]:
             yield ok("database", f"{file} can be read ({file.stat().st_size >> 10:,} KiB)")
             yield _check_permissions(file)
             yield _check_integrity(reader)
-            yield _check_journal_mode(reader)
+            yield _check_journal_mode(reader, file)
             schema = _check_schema(reader)
             yield schema
             yield _check_writing(file)
@@ -166,9 +169,12 @@ def _check_integrity(reader: sqlite3.Connection) -> Check:
     return fail("integrity", "SQLite's quick_check finds damage", _OTHER_FILE)
 
 
-def _check_journal_mode(reader: sqlite3.Connection) -> Check:
+def _check_journal_mode(reader: sqlite3.Connection, file: Path) -> Check:
+    """The mode that the file remembers; a reader of a read-only one uses none, and says "delete"."""
     (mode,) = reader.execute("PRAGMA journal_mode").fetchone()
-    if mode == "wal":
+    with file.open("rb") as content:
+        head = content.read(_WRITE_VERSION + 1)
+    if mode == "wal" or head[_WRITE_VERSION:] == b"\x02":
         return ok("journal_mode", "WAL: readers and the crawl do not wait for each other")
     return warn("journal_mode", f"{mode} instead of WAL", "none: the next crawl sets it")
 
