@@ -405,6 +405,39 @@ async def test_a_task_of_a_forgotten_user_brings_nothing_back(names: QueueNames,
         assert {crawl.user_id for crawl in await here.engine.store.crawls()} == {stays}
 
 
+@attrs.define
+class Gated(Scripted):
+    """Gives its page when it is let."""
+
+    gate: asyncio.Event = attrs.Factory(asyncio.Event)
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        await self.gate.wait()
+        return await super().fetch(user_id, cursor, page_size)
+
+
+async def test_a_crawl_that_somebody_else_runs_is_asked_for_again_later(
+    names: QueueNames, db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "twitor_fsm.worker")
+    source, other = Scripted(), Gated()
+    async with (
+        scripted_site(names, db, source) as here,
+        CrawlEngine(db, settings=here.engine.settings) as theirs,
+    ):
+        handle = await theirs.start(other, user_id="me")
+        await enqueue_crawl(here.queue, user_id="me")
+        here.start()
+        await until(lambda: "this crawl is already running" in caplog.text)
+        assert (await here.queue.health_check())["dead_letter_size"] == 0
+
+        other.gate.set()
+
+        assert (await handle.wait()).completed
+        await until(lambda: source.asked == ["me"])
+        await until(lambda: names.left() == set())
+
+
 async def test_a_crawl_that_was_cancelled_before_it_began_is_not_crawled(
     names: QueueNames, db: str
 ) -> None:

@@ -1,0 +1,124 @@
+"""What happens seldom in an engine: effects of an app, skipped items that stay broken, richer records that are refused."""
+
+import sqlite3
+
+import attrs
+import pytest
+from scripted import ids, stored
+
+from twitor_fsm.config import Settings
+from twitor_fsm.core.states import (
+    DEFAULT_SPEC,
+    Kind,
+    MachineSpec,
+    Row,
+    State,
+    StateDef,
+    Step,
+    endings,
+)
+from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.sources.base import InvalidRaw, Item
+from twitor_fsm.testing import ListSource, VirtualClock, assert_conforms
+
+
+def nothing(_: object) -> None:
+    """An effect that leaves the draft as it is."""
+
+
+SPEC: MachineSpec = DEFAULT_SPEC.extend(
+    states=[StateDef("on_hold", Kind.WAITING)],
+    rows=[
+        Row("hold", (State.RUNNING,), "on_hold", ("announce", "fail", "unheard")),
+        Row("go_on", ("on_hold",), State.RUNNING),
+        *endings("on_hold"),
+    ],
+    effects={"announce": nothing, "fail": nothing, "unheard": nothing},
+)
+
+
+async def test_an_apps_effect_is_carried_out_when_its_step_is_durable_and_stops_nothing(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    announced: list[tuple[str, str]] = []
+
+    async def announce(step: Step) -> None:
+        (session,) = await engine.sessions()
+        announced.append((str(step.session.state), str(session.value.state)))
+
+    async def fail(step: Step) -> None:
+        raise RuntimeError(step)
+
+    effects = {"announce": announce, "fail": fail}
+    async with CrawlEngine(
+        db, settings=Settings(), clock=clock, spec=SPEC, effects=effects
+    ) as engine:
+        handle = await engine.start(ListSource(ids(40)), user_id="me")
+        handle.post("hold")
+        handle.post("go_on")
+        report = await handle.wait()
+
+        assert report.completed
+        assert_conforms(await engine.journal(report.session_id), SPEC)
+    assert announced == [("on_hold", "on_hold")]
+    assert "effect fail failed; the session goes on" in caplog.text
+
+
+@attrs.define
+class Undecodable(ListSource):
+    """What it decodes again, later, is another item, or nothing."""
+
+    def decode(self, raw: str) -> Item | InvalidRaw:
+        if "5" in raw:
+            return Item(key="another", raw=raw)
+        raise KeyError(raw)
+
+
+async def test_a_skipped_item_that_cannot_be_decoded_again_stays_skipped(
+    engine: CrawlEngine,
+) -> None:
+    keys = ["1", "5", "8"]
+    await engine.crawl(ListSource(keys, bad={"1", "5"}), user_id="me")
+    assert await engine.retry_skipped("me") == 2
+
+    assert (await engine.crawl(Undecodable(keys, bad={"1", "5"}), user_id="me")).completed
+
+    rows = {row.skip.key: row for row in await engine.skipped("me")}
+    assert {key: (row.tries, row.due) for key, row in rows.items()} == {
+        "1": (2, False),
+        "5": (2, False),
+    }
+    assert "KeyError in decode" in rows["1"].skip.message
+    assert "still has no usable id" in rows["5"].skip.message
+    assert await stored(engine) == ["8"]
+
+
+@attrs.define
+class Rich(ListSource):
+    """Says more of each item."""
+
+    def _element(self, key: str) -> Item:
+        return Item(key=key, raw=f'{{"id":"{key}","text":"more"}}', text="more", richness=9)
+
+
+async def test_a_richer_record_that_the_database_refuses_leaves_the_stored_one(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = ids(30)
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        await engine.crawl(ListSource(keys, name="a"), user_id="me")
+    with sqlite3.connect(db) as connection:
+        connection.execute(
+            "CREATE TRIGGER no BEFORE UPDATE ON twitor_bookmark "
+            f"WHEN NEW.item_id = '{keys[3]}' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    connection.close()
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(Rich(keys, name="b"), user_id="me")
+
+        texts = {bookmark.id: bookmark.text async for bookmark in engine.bookmarks("me")}
+    assert report.completed
+    assert (report.counters.already_known, report.counters.skipped) == (30, 0)
+    assert texts == {key: f"text of {key}" if key == keys[3] else "more" for key in keys}
+    assert "refuses a richer record of an item" in caplog.text
