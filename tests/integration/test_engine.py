@@ -12,9 +12,9 @@ from scripted import ids, stored
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.listing import End
-from twitor_fsm.core.states import State, Trigger
+from twitor_fsm.core.states import JournalRow, State, Trigger
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
-from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.engine import CrawlEngine, CrawlHandle
 from twitor_fsm.errors import (
     AuthenticationFailed,
     BillingRefused,
@@ -244,20 +244,30 @@ async def test_a_window_used_up_by_the_last_page_is_not_waited_for(
 async def test_another_session_of_the_account_honours_the_closed_window(
     engine: CrawlEngine, clock: VirtualClock
 ) -> None:
+    """The time stands still until the other one has paused: both transactions take real time."""
+    begin = clock.now()
     clock.hold()
-    first = ListSource(ids(60), script={1: RateLimited(clock.now() + 300)})
+    first = ListSource(ids(60), script={1: RateLimited(begin + 300)})
     handle = await engine.start(first, user_id="me")
-    async for event in handle:
-        if isinstance(event, Transition):
-            break
+    await _first_step(handle)
+
+    other = await engine.start(ListSource(ids(10), name="x-likes"), user_id="me")
+    paused = await _first_step(other)
     clock.release()
-    other = ListSource(ids(10), name="x-likes")
 
-    await engine.crawl(other, user_id="me")
-
-    assert 300 <= clock.sleeps[-1] <= 305
+    assert paused.target == State.PAUSED_RATE_LIMIT
+    assert 300 <= paused.delay_s <= 310  # each of the two adds up to 5 s of its own
+    assert (await other.wait()).completed
+    assert clock.now() - begin >= 300
     handle.cancel()
     await handle.wait()
+
+
+async def _first_step(handle: CrawlHandle) -> JournalRow:
+    async for event in handle:
+        if isinstance(event, Transition):
+            return event.row
+    raise AssertionError("it took no step")
 
 
 async def test_auth_aborts_at_once_and_writes_no_checkpoint(engine: CrawlEngine) -> None:
