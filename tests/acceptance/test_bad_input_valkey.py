@@ -98,12 +98,12 @@ REFUSALS = [replica, stale_replica, busy, silent, without_replicas]
 async def test_a_server_that_refuses_for_now_is_tried_again_and_nothing_is_lost_or_doubled(
     own_server: Server, refusing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "CALL_LIMIT_S", 0.3)
-    monkeypatch.setattr(queue_manager, "PATIENCE_S", 0.5)
     queue_of = QueueNames(own_server, "q")
     async with manager(queue_of) as queue:
         await queue.enqueue("x", {"n": 1}, task_id="before")
-        with refusing(own_server):
+        with refusing(own_server), monkeypatch.context() as impatient:
+            impatient.setattr(connection, "CALL_LIMIT_S", 0.3)
+            impatient.setattr(queue_manager, "PATIENCE_S", 0.5)
             with pytest.raises(QueueUnavailable) as caught:
                 await queue.enqueue("x", {"n": 2}, task_id="meanwhile")
             assert classify(caught.value).category is ErrorCategory.NETWORK
