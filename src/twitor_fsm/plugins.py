@@ -1,6 +1,7 @@
-"""What an embedder hands in for a crawl, checked before anything is started: source, user, handler, limits.
+"""What an embedder hands in for a crawl, checked before anything is started: source, user, handler, limits, options.
 
-Each refusal is a `ConfigurationError` that names the part and what is wrong with it. Numbers of any kind are taken and
+Each refusal is a `ConfigurationError` that names the part and what is wrong with it; an option that there is not is a
+`TypeError`, as Python's own. Numbers of any kind are taken and
 made plain ones. What a source gives later, page by page, is checked by `fetching`.
 Must not know: sessions, databases.
 """
@@ -110,7 +111,10 @@ def whole_number(value: object) -> int | None:
 
 
 def is_finite(value: Any, depth: int = 100) -> bool:
-    """Whether every number in it can be written as JSON; msgspec would write null for those that cannot."""
+    """Whether JSON can hold every number in plain values and containers; msgspec would write null for those it cannot.
+
+    It does not look into objects of other classes (attrs, dataclasses), nor deeper than `depth`.
+    """
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Mapping):
