@@ -35,52 +35,11 @@ def test_the_next_page_is_fetched_ahead_while_this_one_is_stored() -> None:
     assert planned(page_in_hand()) == ops.Plan(ops.Commit(), ops.Fetch("3", 3))
 
 
-def arrived(
-    *, rules: Rules | None = None, mark: Mark | None = None, following: str | None = "3"
-) -> Progress:
-    """A page of three that was not looked up yet; of the first walk, unless a mark says otherwise."""
-    progress = begin(None, rules=rules if rules is not None else Rules(page_size=3), ordinal=1)
-    if mark is not None:
-        progress = attrs.evolve(progress, mark=mark)
-    end = End.MORE if following is not None else End.UNVERIFIED
-    return progress.fetched(("a", "b", "c"), next_cursor=following, end=end)
+def test_nothing_is_fetched_ahead_of_a_judgement_that_may_end_the_walk() -> None:
+    progress = begin(None, rules=Rules(page_size=3), ordinal=1)
+    arrived = progress.fetched(("a", "b", "c"), next_cursor="3", end=End.MORE)
 
-
-def test_in_a_first_walk_the_next_page_is_fetched_before_this_one_is_looked_up() -> None:
-    assert planned(arrived()) == ops.Plan(ops.Lookup(("a", "b", "c")), ops.Fetch("3", 3))
-
-
-@pytest.mark.parametrize(
-    "progress",
-    [
-        arrived(mark=Mark(walk=2, under_way=True, page_size=3)),  # it may have caught up
-        arrived(mark=Mark(walk=1, under_way=True, page_size=3, barren=2)),  # it may be a loop
-        arrived(mark=Mark(walk=1, under_way=True, page_size=3, cursor="3")),  # it is one
-        arrived(following=None),
-        arrived(rules=Rules(page_size=3, max_items=3)),
-        arrived(rules=Rules(page_size=3, prefetch=False)),
-        arrived().closed(NOW + 1),
-    ],
-)
-def test_nothing_is_fetched_ahead_of_a_judgement_that_may_end_the_walk(progress: Progress) -> None:
-    assert planned(progress) == ops.Plan(ops.Lookup(("a", "b", "c")))
-
-
-@pytest.mark.parametrize("barren", range(4))
-@pytest.mark.parametrize("tail", [None, 0, 3, 5])
-@pytest.mark.parametrize("met", ["", "a", "abc"])
-@pytest.mark.parametrize("most", [None, 3, 4])
-def test_no_judgement_changes_what_was_fetched_ahead_of_it(
-    barren: int, tail: int | None, met: str, most: int | None
-) -> None:
-    mark = Mark(walk=1, under_way=True, cursor="2", page_size=3, barren=barren, tail=tail)
-    progress = arrived(rules=Rules(page_size=3, max_items=most), mark=mark)
-    known = {key: Known(stored=True, walk=1, position=9, session=1) for key in met}
-
-    ahead = planned(progress).prefetch
-
-    assert ahead in {None, planned(progress.looked_up(known)).prefetch}
-    assert (ahead is not None) == (barren < 2 and most != 3)
+    assert planned(arrived) == ops.Plan(ops.Lookup(("a", "b", "c")))
 
 
 def test_nothing_is_fetched_ahead_of_skipped_items_tried_again() -> None:

@@ -10,8 +10,7 @@ from typing import Final, assert_never
 
 import attrs
 
-from .listing import BARREN_PAGES, Place
-from .listing import End as ListingEnd
+from .listing import Place
 from .progress import PageInHand, Progress, Status
 from .recovery import MAX_BACKOFF_S, RecoveryStrategy
 from .states import Kind, SessionValue, State, Trigger
@@ -194,7 +193,7 @@ def _working(progress: Progress, now: float) -> Plan:
     if page.sighting is not None:
         return Plan(Count(page.sighting.place, progress.mark.walk))
     if page.verdict is None:
-        return Plan(Lookup(page.keys), _ahead_unjudged(progress, page, now))
+        return Plan(Lookup(page.keys))
     return Plan(_within_page(progress, page), _ahead(progress, now))
 
 
@@ -229,20 +228,6 @@ def _within_page(progress: Progress, page: PageInHand) -> Operation:
     return Handle(progress.done)
 
 
-def _ahead_unjudged(progress: Progress, page: PageInHand, now: float) -> Fetch | None:
-    """The page after one that nobody has judged yet, if no judgement can change that it will be asked for.
-
-    A first walk has no older listing to catch up with, so that it can only end or loop.
-    """
-    mark, most = progress.mark, progress.rules.max_items
-    goes_on = page.end is ListingEnd.MORE and page.next_cursor != mark.cursor
-    if not goes_on or page.redo or mark.walk > 1 or mark.barren + 1 >= BARREN_PAGES:
-        return None
-    if most is not None and progress.tally.fresh + len(page.keys) >= most:
-        return None
-    return _unless_closed(progress, now, Fetch(page.next_cursor, mark.page_size))
-
-
 def _ahead(progress: Progress, now: float) -> Fetch | None:
     """The page after this one, if it is certain that it will be asked for and allowed to ask now."""
     page = progress.page
@@ -254,9 +239,7 @@ def _ahead(progress: Progress, now: float) -> Fetch | None:
     most = progress.rules.max_items
     if most is not None and progress.fresh_with_page >= most:
         return None
-    return _unless_closed(progress, now, Fetch(verdict.mark.cursor, verdict.mark.page_size))
-
-
-def _unless_closed(progress: Progress, now: float, ahead: Fetch) -> Fetch | None:
     is_closed = progress.closed_until is not None and now < progress.closed_until
-    return ahead if progress.rules.prefetch and not is_closed else None
+    if is_closed or not progress.rules.prefetch:
+        return None
+    return Fetch(verdict.mark.cursor, verdict.mark.page_size)
