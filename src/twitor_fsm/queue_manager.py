@@ -2,46 +2,33 @@
 
 Tasks live in Valkey alone, as durable as its append-only file. A task that was taken is leased: if its worker dies it
 comes again; at least once, never lost. How tasks are acknowledged is said at `dequeue`, loudly in docs/queue.md.
-Must not know: Lua, keys, connections (`valkey/`).
+This is the contract alone; `queueing/` keeps it. Must not know: Lua, keys, how leases are kept and calls repeated.
 """
 
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypedDict, TypeVar
+from typing import Any, Final, Literal, Self
 
 import attrs
-from uuid_utils import uuid7
 
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
-from .errors import ConfigurationError, QueueError, QueueFull
-from .log_facts import logger_of
-from .queueing.bell import Bell
-from .queueing.claiming import Claimer
-from .queueing.consumer import LEASE_LOST, Consumer, Handler, Postpone, Reject
+from .errors import QueueError
+from .queueing.channel import Channel
+from .queueing.consumer import LEASE_LOST, Handler, Postpone, Reject
 from .queueing.dead_letters import DeadLetters
-from .queueing.desk import FULL_LOOK_S, Desk, Owner
-from .queueing.holding import Holding
-from .queueing.persistence import PATIENCE_S, Persistence
-from .queueing.records import (
-    MAX_PAYLOAD_BYTES,
-    DeadReason,
-    DeadTask,
-    NewTask,
-    QueueTask,
-    body_of,
-    new_task,
-)
-from .queueing.takers import Takers, current_task
-from .valkey.connection import Connection
-from .valkey.embedded import EMBEDDED, EmbeddedServer, folder_beside
-from .valkey.keys import QueueKeys
+from .queueing.desk import Owner
+from .queueing.health import QueueHealth, healthy, unhealthy
+from .queueing.options import QueueOptions, check_number
+from .queueing.persistence import Persistence
+from .queueing.producing import Producer
+from .queueing.records import MAX_PAYLOAD_BYTES, DeadReason, DeadTask, QueueTask
+from .queueing.takers import current_task
+from .valkey.server import Server
 from .valkey.server_facts import ServerFacts, facts_of
-from .valkey.task_queue import TaskQueue
 
 __all__ = [
     "LEASE_LOST",
@@ -53,34 +40,6 @@ __all__ = [
     "QueueTask",
     "Reject",
 ]
-
-_LOG: Final = logger_of("twitor_fsm.queue")
-
-T = TypeVar("T")
-
-
-class QueueHealth(TypedDict):
-    """What `health_check` answers; all keys are always there, None when unknown."""
-
-    status: Literal["healthy", "unhealthy"]
-    queue_size: int | None
-    dead_letter_size: int | None
-    in_flight: int | None
-    delayed: int | None
-    oldest_s: float | None
-    error: str | None
-
-
-@attrs.frozen
-class _Session:
-    """What there is between `connect` and `disconnect`."""
-
-    connection: Connection
-    queue: TaskQueue
-    claimer: Claimer
-    holding: Holding
-    bell: Bell | None
-    desk: Desk
 
 
 class QueueManager:
@@ -136,34 +95,28 @@ class QueueManager:
             "initial_backoff": initial_backoff,
             "valkey_max_connections": max_connections,
         }
-        self._settings: Final = attrs.evolve(
+        settings = attrs.evolve(
             settings, **{name: value for name, value in given.items() if value is not None}
         )
-        QueueKeys(queue_name)
-        _check("lease_s", lease_s, 0.05, 86_400)
-        _check("max_size", max_size if max_size is not None else 1, 1, 10**12)
-        _check("max_payload_bytes", max_payload_bytes, 2, 64 * 1024 * 1024)
-        _check("max_dead_letters", max_dead_letters, 0, 10**9)
-        _check_word("when_full", when_full, ("refuse", "block"))
-        _check_word("ack", ack, ("auto", "manual"))
         self.queue_name: Final = queue_name
-        self._lease_s: Final = lease_s
-        self._max_size: Final = max_size or 0
-        self._blocks: Final = when_full == "block"
-        self._is_implicit: Final = ack == "auto"
-        self._max_payload_bytes: Final = max_payload_bytes
-        self._max_dead_letters: Final = max_dead_letters
+        self._options: Final = QueueOptions(
+            settings=settings,
+            queue_name=queue_name,
+            lease_s=lease_s,
+            max_size=max_size,
+            max_payload_bytes=max_payload_bytes,
+            max_dead_letters=max_dead_letters,
+            when_full=when_full,
+            ack=ack,
+        )
         self._clock: Final = clock if clock is not None else SystemClock()
         self._rng: Final = rng if rng is not None else random.Random()
-        self._open: _Session | None = None
-        self._server: Final = (
-            EmbeddedServer(folder_beside(self._settings.database_url), self._clock)
-            if self._settings.valkey_url == EMBEDDED
-            else None
+        self._server: Final = Server(settings, self._clock)
+        self._persistence: Final = Persistence(self._clock, revive=self._server.revive)
+        self._producer: Final = Producer(
+            self._options, lambda: self._now_open.queue, self._persistence, self._clock
         )
-        self._persistence: Final = Persistence(
-            self._clock, revive=self._server.revive if self._server is not None else None
-        )
+        self._open: Channel | None = None
 
     # -- opening and closing -----------------------------------------------------------------------
 
@@ -177,49 +130,19 @@ class QueueManager:
         """
         if self._open is not None:
             return
-        if self._server is not None:
-            await self._server.acquire()
-        session = self._session()
+        await self._server.acquire()
+        channel = self._channel()
         try:
-            await session.connection.ping()
-            await session.queue.counts()
+            await channel.probe()
         except BaseException:
-            await self._close(session)
-            raise
-        self._open = session
-
-    async def _close(self, session: _Session) -> None:
-        await session.connection.close()
-        if self._server is not None:
+            await channel.connection.close()
             self._server.release()
+            raise
+        self._open = channel
 
-    def _session(self) -> _Session:
-        server, limit = self._server, self._settings.valkey_max_connections
-        connection = (
-            Connection(self._settings.valkey_url, max_connections=limit)
-            if server is None
-            else Connection(server.url, max_connections=limit, remedy=server.remedy)
-        )
-        queue = TaskQueue(connection, self.queue_name, dead_cap=self._max_dead_letters)
-        claimer = Claimer(queue, self._persistence, self._clock, lease_s=self._lease_s)
-        holding = Holding(queue, self._clock, lease_s=self._lease_s)
-        bell = (
-            Bell(queue, self._clock, give_back=queue.ring_again)
-            if self._settings.valkey_max_connections > 1
-            else None
-        )
-        desk = Desk(
-            queue,
-            claimer=claimer,
-            holding=holding,
-            bell=bell,
-            takers=Takers(self.queue_name, is_implicit=self._is_implicit),
-            persistence=self._persistence,
-            clock=self._clock,
-            initial_backoff=self._settings.initial_backoff,
-            rng=self._rng,
-        )
-        return _Session(connection, queue, claimer, holding, bell, desk)
+    def _channel(self) -> Channel:
+        connection = self._server.connection()
+        return Channel(connection, self._options, self._persistence, self._clock, self._rng)
 
     def disconnect(self) -> Coroutine[Any, Any, None]:
         """Close everything; may be called twice.
@@ -243,22 +166,15 @@ class QueueManager:
         await self._disconnect(current_task(), error)
 
     async def _disconnect(self, caller: Owner, passing: BaseException | None) -> None:
-        session, self._open = self._open, None
-        if session is None:
-            return
-        try:
-            await session.desk.settle_all(caller, passing)
-        except QueueError as error:
-            _LOG.warning("the last tasks were not settled, they come again: %s", error)
-        finally:
-            await session.holding.close()
-            if session.bell is not None:
-                await session.bell.close()
-            await session.claimer.close()
-            await self._close(session)
+        channel, self._open = self._open, None
+        if channel is not None:
+            try:
+                await channel.close(caller, passing)
+            finally:
+                self._server.release()
 
     @property
-    def _now_open(self) -> _Session:
+    def _now_open(self) -> Channel:
         if self._open is None:
             raise QueueError(
                 f"queue {self.queue_name!r} is not connected; nothing was done. Call: await queue_manager.connect()"
@@ -296,10 +212,10 @@ class QueueManager:
             QueueOutOfMemory: The server is full.
             QueueUnavailable: No answer for 2 s. Whether it was added may be unknown: repeat it with the same task_id.
         """
-        task = self._new(
+        task = self._producer.write(
             task_type, payload, task_id, priority=priority, delay=delay, max_retries=max_retries
         )
-        await self._enqueue([task])
+        await self._producer.add([task])
         return task.task_id
 
     async def offer(
@@ -317,10 +233,10 @@ class QueueManager:
         False: one with this id is not done yet, so nothing changed. (Also when the answer to a first try was lost that
         had added it.)
         """
-        task = self._new(
+        task = self._producer.write(
             task_type, payload, task_id, priority=priority, delay=delay, max_retries=max_retries
         )
-        return await self._enqueue([task]) == 1
+        return await self._producer.add([task]) == 1
 
     def check(
         self,
@@ -337,7 +253,7 @@ class QueueManager:
         Raises:
             TaskRefused: The task cannot be written as it is.
         """
-        self._new(
+        self._producer.write(
             task_type, payload, task_id, priority=priority, delay=delay, max_retries=max_retries
         )
 
@@ -368,7 +284,7 @@ class QueueManager:
         """
         given = list(tasks)
         new = [
-            self._new(
+            self._producer.write(
                 task_type,
                 payload,
                 task_id,
@@ -383,43 +299,8 @@ class QueueManager:
                 strict=True,
             )
         ]
-        part = min(self._max_size, 100) if self._blocks and self._max_size else len(new)
-        for start in range(0, len(new), part or 1):
-            await self._enqueue(new[start : start + part])
+        await self._producer.add(new)
         return [task.task_id for task in new]
-
-    def _new(
-        self,
-        task_type: str,
-        payload: Mapping[str, Any],
-        task_id: str | None,
-        *,
-        priority: int,
-        delay: float,
-        max_retries: int | None,
-    ) -> NewTask:
-        return new_task(
-            task_id=task_id if task_id is not None else uuid7().hex,
-            body=body_of(task_type, payload, limit=self._max_payload_bytes),
-            priority=priority,
-            max_retries=max_retries if max_retries is not None else self._settings.max_retries,
-            delay_s=delay,
-        )
-
-    async def _enqueue(self, tasks: list[NewTask]) -> int:
-        """Returns how many were not known yet."""
-        queue = self._now_open.queue
-        while True:
-            try:
-                return await self._patiently(lambda: queue.enqueue(tasks, max_size=self._max_size))
-            except QueueFull:
-                if not self._blocks:
-                    raise
-                await self._clock.sleep(FULL_LOOK_S)
-
-    async def _patiently(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        until = self._clock.monotonic() + PATIENCE_S
-        return await self._persistence.persist(lambda _: call(), until=until)
 
     # -- taking and settling -----------------------------------------------------------------------
 
@@ -486,35 +367,20 @@ class QueueManager:
             ConfigurationError: `concurrency` is out of its range.
             QueueError: The server refuses this user. A lost connection ends nothing.
         """
-        _check("concurrency", concurrency, 1, 10_000)
-        session = self._now_open
-        desk = session.desk
-        consumer = Consumer(
-            handler,
-            concurrency=concurrency,
-            claimer=Claimer(session.queue, self._persistence, self._clock, lease_s=self._lease_s),
-            holding=Holding(session.queue, self._clock, lease_s=self._lease_s),
-            bell=session.bell,
-            fail=desk.fail,
-            reject=partial(desk.fail, final=DeadReason.REJECTED),
-            postpone=desk.postpone,
-            release=lambda lease: session.queue.release([lease], counts=False),
-            clock=self._clock,
-            stop=stop,
-        )
-        await consumer.run()
+        check_number("concurrency", concurrency, 1, 10_000)
+        await self._now_open.consumer(handler, concurrency=concurrency, stop=stop).run()
 
     # -- looking -----------------------------------------------------------------------------------
 
     async def size(self) -> int:
         """Tasks that wait to be taken now; those in flight, delayed and dead are not among them."""
-        return (await self._patiently(self._now_open.queue.counts)).waiting
+        return (await self._persistence.briefly(self._now_open.queue.counts)).waiting
 
     async def peek(self, limit: int = 10) -> list[QueueTask]:
         """The tasks that are next, in their order, without taking them; their lease token is 0."""
-        _check("limit", limit, 1, 10_000)
+        check_number("limit", limit, 1, 10_000)
         queue = self._now_open.queue
-        return await self._patiently(lambda: queue.peek(limit))
+        return await self._persistence.briefly(lambda: queue.peek(limit))
 
     async def get_dead_letter_tasks(self, limit: int = 100) -> list[DeadTask]:
         """Dead letters, the newest first; removes nothing."""
@@ -523,21 +389,21 @@ class QueueManager:
     @property
     def dead_letters(self) -> DeadLetters:
         """Their administration: list, retry, purge, cap."""
-        return DeadLetters(self._now_open.queue, self._persistence, self._clock)
+        return DeadLetters(self._now_open.queue, self._persistence)
 
     async def pause(self) -> bool:
         """Hand out nothing, to all consumers, until `resume`; whether that changed something."""
         queue = self._now_open.queue
-        return await self._patiently(lambda: queue.pause(is_paused=True))
+        return await self._persistence.briefly(lambda: queue.pause(is_paused=True))
 
     async def resume(self) -> bool:
         """Hand out tasks again; whether that changed something."""
         queue = self._now_open.queue
-        return await self._patiently(lambda: queue.pause(is_paused=False))
+        return await self._persistence.briefly(lambda: queue.pause(is_paused=False))
 
     async def is_paused(self) -> bool:
         """Whether nothing is handed out to anybody until `resume`."""
-        return (await self._patiently(self._now_open.queue.counts)).is_paused
+        return (await self._persistence.briefly(self._now_open.queue.counts)).is_paused
 
     async def server_facts(self) -> ServerFacts:
         """What the server says of itself: version, persistence, memory.
@@ -547,50 +413,15 @@ class QueueManager:
             QueueError: No answer.
         """
         connection = self._now_open.connection
-        return facts_of(await self._patiently(lambda: connection.command("INFO")))
+        return facts_of(await self._persistence.briefly(lambda: connection.command("INFO")))
 
     async def health_check(self) -> QueueHealth:
         """Status and counts; never raises, connected or not."""
-        session = self._open if self._open is not None else self._session()
+        channel = self._open if self._open is not None else self._channel()
         try:
-            counts = await session.queue.counts()
+            return healthy(await channel.queue.counts())
         except Exception as error:  # noqa: BLE001  it is the answer
-            return _unhealthy(str(error) if isinstance(error, QueueError) else type(error).__name__)
+            return unhealthy(error)
         finally:
-            if session is not self._open:
-                await session.connection.close()
-        return QueueHealth(
-            status="healthy",
-            queue_size=counts.waiting,
-            dead_letter_size=counts.dead,
-            in_flight=counts.in_flight,
-            delayed=counts.delayed,
-            oldest_s=counts.oldest_s,
-            error=None,
-        )
-
-
-def _unhealthy(error: str) -> QueueHealth:
-    return QueueHealth(
-        status="unhealthy",
-        queue_size=None,
-        dead_letter_size=None,
-        in_flight=None,
-        delayed=None,
-        oldest_s=None,
-        error=error,
-    )
-
-
-def _check(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigurationError(
-            f"{name} is {value!r}, allowed is {low:g} to {high:g}. Nothing was started"
-        )
-
-
-def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(
-            f"{name} is {value!r}, allowed is {' or '.join(allowed)}. Nothing was started"
-        )
+            if channel is not self._open:
+                await channel.connection.close()

@@ -53,6 +53,18 @@ HEAVY: Final = frozenset(
     {"sqlalchemy", "click", "rich", "starlette", "alembic", "redis", "prometheus_client"}
 )
 
+QUEUE_PARTS: Final[dict[str, frozenset[str]]] = {
+    "queue_manager.py": frozenset({"server", "server_facts"}),
+    "queueing/channel.py": frozenset({"connection", "task_queue"}),
+    "queueing/options.py": frozenset({"keys"}),
+    **dict.fromkeys(
+        (f"queueing/{name}.py" for name in ("bell", "persistence", "records", "takers")),
+        frozenset(),
+    ),
+}
+"""What of `valkey/` these may import; the other parts of `queueing/` know its `task_queue` alone: what can be done to a
+queue, never how a server is reached."""
+
 
 @attrs.frozen
 class Import:
@@ -285,6 +297,20 @@ def redis_importers(found: list[Module]) -> list[str]:
     return imports_of(found, "redis", allowed=lambda m, _: m.path.startswith("valkey/"))
 
 
+def valkey_importers(found: list[Module]) -> list[str]:
+    """The queue's parts know what they are for, and none of them the manager that they make up."""
+
+    def is_allowed(module: Module, one: Import) -> bool:
+        below = one.name.removeprefix(f"{PACKAGE}.")
+        if below.startswith("queue_manager"):
+            return not module.path.startswith("queueing/")
+        may_know = QUEUE_PARTS.get(module.path, frozenset({"task_queue"}))
+        return not below.startswith("valkey") or below.split(".")[1] in may_know
+
+    parts = [m for m in found if m.path.startswith("queueing/") or m.path in QUEUE_PARTS]
+    return imports_of(parts, PACKAGE, allowed=is_allowed)
+
+
 def metrics_importers(found: list[Module]) -> list[str]:
     """The core counts nothing for anybody: observers do, and one of them knows Prometheus."""
     return [
@@ -322,6 +348,7 @@ RULES: Final = [
     http_importers,
     sql_importers,
     redis_importers,
+    valkey_importers,
     metrics_importers,
     pickle_importers,
     kit_importers,
@@ -366,6 +393,12 @@ def test_the_package_keeps_the_rule(rule: Callable[[list[Module]], list[str]]) -
         (kit_importers, "engine.py", "from twitor_fsm.testing.clock import VirtualClock"),
         (kit_importers, "cli/app.py", "from ..testing.simulation import trace"),
         (redis_importers, "queue_manager.py", "from redis.asyncio import Redis"),
+        (valkey_importers, "queue_manager.py", "from .valkey.keys import QueueKeys"),
+        (valkey_importers, "queue_manager.py", "from .valkey import connection"),
+        (valkey_importers, "queueing/desk.py", "from ..valkey.connection import Connection"),
+        (valkey_importers, "queueing/desk.py", "from ..queue_manager import QueueManager"),
+        (valkey_importers, "queueing/channel.py", "from ..valkey.server import Server"),
+        (valkey_importers, "queueing/takers.py", "from ..valkey.task_queue import Lease"),
         (metrics_importers, "engine.py", "from prometheus_client import Counter"),
         (metrics_importers, "probes.py", "import h11"),
         (pickle_importers, "queue_manager.py", "import pickle"),
@@ -410,6 +443,9 @@ def test_a_breach_behind_errors_is_seen() -> None:
             "def f(self):\n    self.clock.sleep(1)\n    self.time.time()",
         ),
         (environment_readers, "config.py", "import os\nos.environ"),
+        (valkey_importers, "queueing/desk.py", "from ..valkey.task_queue import Lease"),
+        (valkey_importers, "queueing/options.py", "from ..valkey.keys import QueueKeys"),
+        (valkey_importers, "worker.py", "from .queue_manager import QueueManager"),
         (
             sql_importers,
             "engine.py",

@@ -12,13 +12,20 @@ from typing import Final, Protocol
 from ..clock import Clock
 from ..errors import QueueError, QueueUnavailable
 
-__all__ = ["Bell"]
+__all__ = ["LOOK_S", "POLL_S", "Bell", "quiet_s"]
 
 BLOCK_S: Final = 5.0
 """How long one listening call blocks, seconds."""
 
 LISTEN_AGAIN_S: Final = 0.2
 """Pause after a lost connection, seconds; waiters look by themselves meanwhile."""
+
+
+LOOK_S: Final = 1.0
+"""How often an idle waiter looks for leases that ended and tasks that became due, seconds at most."""
+
+POLL_S: Final = 0.05
+"""How often a waiter looks again where nothing can wake it, seconds."""
 
 
 class Rings(Protocol):
@@ -106,3 +113,14 @@ class Bell:
             await self._give_back()
         except QueueError:
             return  # whoever looks next rings again
+
+
+def quiet_s(bell: Bell | None, due_in_s: float | None) -> float:
+    """How long a waiter need not look by itself, seconds.
+
+    Args:
+        bell: What wakes it; None where nothing can.
+        due_in_s: When a task becomes due or a lease ends; None: not known, or of no interest.
+    """
+    longest = POLL_S if bell is None else LOOK_S
+    return longest if due_in_s is None else min(longest, due_in_s + 0.001)

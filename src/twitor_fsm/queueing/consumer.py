@@ -9,25 +9,18 @@ Must not know: what a handler does.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ..clock import Clock
 from ..errors import QueueError, QueueUnavailable
 from ..log_facts import logger_of
-from ..valkey.task_queue import Claimed, Lease
-from .bell import Bell
+from .bell import LOOK_S, Bell, quiet_s
 from .claiming import Claimer
+from .desk import Desk
 from .holding import Holding
-from .persistence import Until
-from .records import QueueTask
+from .records import DeadReason, QueueTask
 
-__all__ = ["LEASE_LOST", "LOOK_S", "Consumer", "Handler", "Postpone", "Reject"]
-
-LOOK_S: Final = 1.0
-"""How often an idle consumer looks for leases that ended and tasks that became due, seconds at most."""
-
-POLL_S: Final = 0.05
-"""The same where no connection can wait for the bell, seconds."""
+__all__ = ["LEASE_LOST", "Consumer", "Handler", "Postpone", "Reject"]
 
 GRACE_S: Final = 10.0
 """How long cancelled handlers may take to end, seconds."""
@@ -43,21 +36,6 @@ LEASE_LOST: Final = "lease lost"
 """Message of the cancellation of a handler whose task is another's now."""
 
 Handler = Callable[[QueueTask], Awaitable[object]]
-
-
-class Failing(Protocol):
-    """Settles a task whose try has failed."""
-
-    def __call__(
-        self, task: QueueTask, error: BaseException, *, until: Until
-    ) -> Awaitable[object]: ...
-
-
-class Postponing(Protocol):
-    """Puts a task off."""
-
-    def __call__(self, task: QueueTask, delay_s: float, *, until: Until) -> Awaitable[object]: ...
-
 
 _LOG: Final = logger_of("twitor_fsm.queue")
 
@@ -88,10 +66,7 @@ class Consumer:
         claimer: Claimer,
         holding: Holding,
         bell: Bell | None,
-        fail: Failing,
-        reject: Failing,
-        postpone: Postponing,
-        release: Callable[[Lease], Awaitable[object]],
+        desk: Desk,
         clock: Clock,
         stop: asyncio.Event | None,
     ) -> None:
@@ -103,10 +78,7 @@ class Consumer:
             claimer: Takes and acknowledges.
             holding: Renews leases.
             bell: Tells of new tasks; None where no connection can wait for it.
-            fail: Retries or buries a task; gives up when told.
-            reject: Buries a task; the same.
-            postpone: Puts a task off, so many seconds; the same.
-            release: Gives a task back.
+            desk: Settles what is not done.
             clock: For limits.
             stop: Ends it gracefully.
         """
@@ -115,10 +87,7 @@ class Consumer:
         self._claimer: Final = claimer
         self._holding: Final = holding
         self._bell: Final = bell
-        self._retry: Final = fail
-        self._reject: Final = reject
-        self._postpone: Final = postpone
-        self._release: Final = release
+        self._desk: Final = desk
         self._clock: Final = clock
         self._stop: Final = stop
         self._running: Final[dict[asyncio.Task[None], QueueTask]] = {}
@@ -172,19 +141,14 @@ class Consumer:
             return LOOK_S
         for task in claimed.tasks:
             self._start(task, is_suspect=task.task_id in claimed.suspects)
-        return self._quiet_s(claimed, wants_more=len(claimed.tasks) < free)
+        wants_more = len(claimed.tasks) < free
+        return quiet_s(self._bell, claimed.due_in_s if wants_more else None)
 
-    def _quiet_s(self, claimed: Claimed, *, wants_more: bool) -> float:
-        longest = LOOK_S if self._bell else POLL_S
-        if not wants_more or claimed.due_in_s is None:
-            return longest
-        return min(longest, claimed.due_in_s + 0.001)
-
-    async def _rest(self, quiet_s: float) -> None:
+    async def _rest(self, limit_s: float) -> None:
         """Wait until a handler ends, the bell rings, or it is time to look again."""
         has_room = len(self._running) < self._concurrency and not self._is_stopping
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(quiet_s, self._is_news.set)
+        alarm = loop.call_later(limit_s, self._is_news.set)
         ring = (
             self._bell.listen() if self._bell and has_room and not self._is_news.is_set() else None
         )
@@ -221,12 +185,14 @@ class Consumer:
             raise
         except Postpone as wish:
             if self._holding.drop(task) is not None:
-                await self._settle(self._postpone(task, wish.delay_s, until=self._patience()))
+                await self._settle(self._desk.postpone(task, wish.delay_s, until=self._patience()))
         except Reject as error:
             if self._holding.drop(task) is not None:
                 why = f": {error}" if str(error) else ""
                 _LOG.error("task %s (%s) is rejected%s", task.task_id, task.task_type, why)
-                await self._settle(self._reject(task, error, until=self._patience()))
+                await self._settle(
+                    self._desk.fail(task, error, until=self._patience(), final=DeadReason.REJECTED)
+                )
         except Exception as error:  # noqa: BLE001  whatever a handler raises
             if self._holding.drop(task) is not None:
                 await self._fail(task, error)
@@ -239,14 +205,13 @@ class Consumer:
         if self._holding.drop(task) is None:
             return  # the lease is lost: it is another's
         if self._is_ending:
-            lease = Lease(task.task_id, task.lease_token)
-            await self._release(lease)
+            await self._desk.give_back(task)
         else:
             await self._fail(task, error)
 
     async def _fail(self, task: QueueTask, error: BaseException) -> None:
         _LOG.error("task %s (%s) failed: %s", task.task_id, task.task_type, type(error).__name__)
-        await self._settle(self._retry(task, error, until=self._patience()))
+        await self._settle(self._desk.fail(task, error, until=self._patience()))
 
     async def _settle(self, settling: Awaitable[object]) -> None:
         try:

@@ -3,30 +3,26 @@
 Nothing here touches a task that is alive. Filters are applied on this side: dead letters are few.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
-from ..clock import Clock
 from ..valkey.task_queue import TaskQueue
-from .persistence import PATIENCE_S, Persistence
+from .persistence import Persistence
 from .records import DeadReason, DeadTask
 
 __all__ = ["DeadLetters"]
 
 PAGE: Final = 200
 
-T = TypeVar("T")
-
 
 class DeadLetters:
     """The dead letters of one queue."""
 
-    def __init__(self, queue: TaskQueue, persistence: Persistence, clock: Clock) -> None:
+    def __init__(self, queue: TaskQueue, persistence: Persistence) -> None:
         """Prepare; nothing is sent."""
         self._queue: Final = queue
         self._persistence: Final = persistence
-        self._clock: Final = clock
 
     async def list(
         self,
@@ -51,7 +47,7 @@ class DeadLetters:
 
     async def retry(self, task_id: str) -> bool:
         """Give one dead task all its tries again; False if there is none, or its record cannot be read."""
-        return await self._patiently(lambda: self._queue.dead_retry([task_id])) == 1
+        return await self._persistence.briefly(lambda: self._queue.dead_retry([task_id])) == 1
 
     async def retry_all(
         self, *, reason: DeadReason | None = None, task_type: str | None = None
@@ -61,7 +57,9 @@ class DeadLetters:
         What cannot be read stays: purge it.
         """
         ids = [task.task_id async for task in self._fitting(reason, task_type)]
-        return await self._patiently(lambda: self._queue.dead_retry(ids[::-1])) if ids else 0
+        return (
+            await self._persistence.briefly(lambda: self._queue.dead_retry(ids[::-1])) if ids else 0
+        )
 
     async def purge(
         self,
@@ -85,26 +83,22 @@ class DeadLetters:
             if (task_id is None or task.task_id == task_id)
             and (died_before is None or task.died_at < died_before)
         ]
-        return await self._patiently(lambda: self._queue.dead_purge(ids)) if ids else 0
+        return await self._persistence.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
 
     async def cap(self, keep: int) -> int:
         """Keep the newest so many; returns how many were forgotten."""
         ids = [task.task_id async for task in self._fitting(None, None)][max(0, keep) :]
-        return await self._patiently(lambda: self._queue.dead_purge(ids)) if ids else 0
+        return await self._persistence.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
 
     async def _fitting(
         self, reason: DeadReason | None, task_type: str | None
     ) -> AsyncIterator[DeadTask]:
         start = 0
         while True:
-            page = await self._patiently(partial(self._queue.dead, start, PAGE))
+            page = await self._persistence.briefly(partial(self._queue.dead, start, PAGE))
             for task in page:
                 if reason in (None, task.reason) and task_type in (None, task.task_type):
                     yield task
             if len(page) < PAGE:
                 return
             start += PAGE
-
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        until = self._clock.monotonic() + PATIENCE_S
-        return await self._persistence.persist(lambda _: call(), until=until)

@@ -13,24 +13,20 @@ from ..clock import Clock
 from ..errors import QueueUnavailable, TaskLeaseLost
 from ..log_facts import logger_of
 from ..valkey.task_queue import Completed, Lease, Retried, TaskQueue
-from .bell import Bell
+from .bell import Bell, quiet_s
 from .claiming import Claimer
-from .consumer import LOOK_S
 from .holding import RENEW_AT_MOST_S, Holding
 from .persistence import PATIENCE_S, Persistence, Until
 from .records import DeadReason, QueueTask
 from .takers import Takers, current_task, is_received_by
 
-__all__ = ["FULL_LOOK_S", "Desk", "Owner"]
+__all__ = ["Desk", "Owner"]
 
 LONGEST_BACKOFF_S: Final = 3600.0
 """Wait before another try of a failed task at most, seconds."""
 
 JITTER: Final = 0.25
 """How far a backoff is spread around its value, so that tasks that failed together do not come back together."""
-
-FULL_LOOK_S: Final = 0.05
-"""How often a waiter looks again where nothing can wake it, seconds."""
 
 RESTORABLE: Final = 1000
 """Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
@@ -139,12 +135,11 @@ class Desk:
             left = until - self._clock.monotonic()
             if left <= 0:
                 return None
-            due = claimed.due_in_s
-            quiet = LOOK_S if due is None else min(LOOK_S, due + 0.001)
+            rest_s = min(left, quiet_s(self._bell, claimed.due_in_s))
             if self._bell is None:
-                await self._clock.sleep(min(left, quiet, FULL_LOOK_S))
+                await self._clock.sleep(rest_s)
             else:
-                await self._bell.wait(min(left, quiet))
+                await self._bell.wait(rest_s)
 
     def _acknowledge_all_of(self, caller: Owner) -> None:
         for held in self._holding.of(caller):
@@ -238,6 +233,10 @@ class Desk:
         )
         if not is_ours:
             _LOG.warning("%s", TaskLeaseLost(task.task_id))
+
+    async def give_back(self, task: QueueTask) -> None:
+        """Return a task with all its tries: one call, not repeated. Raises `QueueUnavailable` as `fail`."""
+        await self._queue.release([Lease(task.task_id, task.lease_token)], counts=False)
 
     def _settled(self, task: QueueTask, caller: Owner) -> float:
         """Hold a task no longer; returns until when settling it makes sense, monotonic seconds."""

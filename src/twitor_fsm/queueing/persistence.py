@@ -37,6 +37,10 @@ class Persistence:
         self._revive: Final = revive
         self._out_since: float | None = None
 
+    async def briefly(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Try a call for `PATIENCE_S`. Raises as `persist`."""
+        return await self.persist(lambda _: call(), until=self._clock.monotonic() + PATIENCE_S)
+
     async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: Until) -> T:
         """Try until it succeeds.
 
