@@ -16,13 +16,15 @@ from ..errors import CrawlOwned
 from . import tables as t
 from .claims import ensure_crawl, live_session
 from .driver import CoreDriver
-from .reads import checkpoint, chunks
+from .reads import checkpoint
 from .rows import mark_from, mark_text
 from .writer import void_places
 
 __all__ = ["clear_checkpoint", "retry_skipped", "save_checkpoint"]
 
 _UNDONE: Final = "nothing was changed"
+
+KEYS_AT_ONCE: Final = 500  # keys in one statement; SQLite takes 32766 parameters, older ones 999
 
 
 def save_checkpoint(
@@ -102,8 +104,11 @@ def retry_skipped(
         change = change.where(c.crawl_id.in_(crawls))
     if keys is None:
         return connection.execute(change).rowcount
-    parts = (change.where(c.item_key.in_(chunk)) for chunk in chunks(tuple(dict.fromkeys(keys))))
-    return sum(connection.execute(part).rowcount for part in parts)
+    wanted = tuple(dict.fromkeys(keys))
+    portions = (wanted[i : i + KEYS_AT_ONCE] for i in range(0, len(wanted), KEYS_AT_ONCE))
+    return sum(
+        connection.execute(change.where(c.item_key.in_(portion))).rowcount for portion in portions
+    )
 
 
 def _mark_of(row: dict[str, Any]) -> Mark | None:

@@ -16,7 +16,8 @@ from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from ..core.states import SessionValue
 from ..errors import CrawlOwned
 from . import tables as t
-from .reads import find_session, read_checkpoint, read_session, select_sessions
+from .reads import find_session, select_sessions
+from .row_readers import read_checkpoint, read_session
 from .rows import (
     counters_text,
     owner_text,

@@ -1,10 +1,9 @@
 """What is asked of the store without writing: plain functions of a connection.
 
-Must not know: transactions, threads.
+Must not know: transactions, threads, what makes a row unreadable.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,26 +11,28 @@ from ..core.listing import Known, Place
 from ..core.progress import Checkpoint
 from ..core.records import CrawlKey, SessionRecord, Skip
 from ..core.states import JournalRow
-from ..errors import RowUnreadable, SessionNotFound, SessionUnreadable
+from ..errors import SessionNotFound
 from . import tables as t
 from .base import Bookmark, SkippedRow
 from .driver import Driver
-from .rows import (
-    bookmark_from,
-    checkpoint_from,
-    journal_row_from,
-    session_from,
-    skip_from,
-    skipped_row_from,
+from .row_readers import (
+    Unreadable,
+    read_all,
+    read_bookmark,
+    read_checkpoint,
+    read_session,
+    read_skip,
+    read_skipped,
+    read_step,
 )
 from .statements import statements
 from .text import decode
 from .writer import above as stands_above
 
 __all__ = [
+    "Unreadable",
     "bookmarks_after",
     "checkpoint",
-    "chunks",
     "count_bookmarks",
     "count_missing",
     "count_skipped",
@@ -41,25 +42,11 @@ __all__ = [
     "find_session",
     "journal",
     "lookup",
-    "read_checkpoint",
-    "read_session",
     "select_sessions",
     "sessions",
     "skipped",
     "unfinished_after",
 ]
-
-T = TypeVar("T")
-
-Unreadable = SessionUnreadable | RowUnreadable
-
-KEYS_AT_ONCE: Final = 500  # keys in one statement; SQLite takes 32766 parameters, older ones 999
-
-
-def chunks(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The keys in portions that one statement takes."""
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        yield keys[start : start + KEYS_AT_ONCE]
 
 
 def lookup(driver: Driver, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
@@ -109,7 +96,7 @@ def due_skips(connection: sa.Connection, crawl: CrawlKey, limit: int) -> list[Sk
         .order_by(c.at, c.item_key)
         .limit(limit)
     )
-    return [_read_skip(row) for row in connection.execute(found).mappings()]
+    return [read_skip(row) for row in connection.execute(found).mappings()]
 
 
 def count_skipped(connection: sa.Connection, crawl: CrawlKey) -> tuple[int, int]:
@@ -136,86 +123,6 @@ def find_session(connection: sa.Connection, session_id: str) -> SessionRecord:
     return read_session(row)
 
 
-def read_session(row: sa.RowMapping) -> SessionRecord:
-    """A row of `select_sessions`. Raises `SessionUnreadable` whatever is wrong with it: somebody else wrote it."""
-    try:
-        return session_from(dict(row))
-    except Exception as error:  # whatever is in the row
-        raise SessionUnreadable(str(row["session_id"]), type(error).__name__) from error
-
-
-def read_checkpoint(row: sa.RowMapping) -> Checkpoint | None:
-    """The checkpoint in a row of `twitor_crawl`. Raises `RowUnreadable` whatever is wrong with it."""
-    try:
-        return checkpoint_from(dict(row))
-    except Exception as error:  # whatever is in the row
-        raise RowUnreadable(
-            t.crawl.name,
-            f"the checkpoint of user {row['user_id']} from {row['source']}",
-            type(error).__name__,
-            "Repair that row, or begin at the top with: twitor checkpoint clear",
-        ) from error
-
-
-def _read_step(row: sa.RowMapping) -> JournalRow:
-    try:
-        return journal_row_from(dict(row))
-    except Exception as error:  # whatever is in the row
-        raise RowUnreadable(
-            t.journal.name,
-            f"step {row['seq']} of the journal of session {row['session_id']}",
-            type(error).__name__,
-            "Repair that row; crawls go on without it",
-        ) from error
-
-
-def _read_bookmark(row: sa.RowMapping) -> Bookmark:
-    try:
-        return bookmark_from(dict(row))
-    except Exception as error:  # whatever is in the row
-        raise RowUnreadable(
-            t.bookmark.name,
-            f"bookmark {row['item_id']} of user {row['user_id']} (row {row['id']})",
-            type(error).__name__,
-        ) from error
-
-
-def _read_skip(row: sa.RowMapping) -> Skip:
-    try:
-        return skip_from(dict(row))
-    except Exception as error:  # whatever is in the row
-        raise _unreadable_skip(row, error) from error
-
-
-def _read_skipped(row: sa.RowMapping) -> SkippedRow:
-    try:
-        return skipped_row_from(dict(row))
-    except Exception as error:  # whatever is in the row
-        raise _unreadable_skip(row, error) from error
-
-
-def _unreadable_skip(row: sa.RowMapping, error: Exception) -> RowUnreadable:
-    return RowUnreadable(
-        t.skipped.name,
-        f"the skipped item {row['item_key']} of crawl {row['crawl_id']}",
-        type(error).__name__,
-    )
-
-
-def _read_all(
-    rows: Iterable[sa.RowMapping], read: Callable[[sa.RowMapping], T]
-) -> tuple[list[T], list[Unreadable]]:
-    """All that can be read, and the others apart, so that they hide none."""
-    found: list[T] = []
-    unreadable: list[Unreadable] = []
-    for row in rows:
-        try:
-            found.append(read(row))
-        except (SessionUnreadable, RowUnreadable) as error:
-            unreadable.append(error)
-    return found, unreadable
-
-
 def sessions(
     connection: sa.Connection, crawl: CrawlKey | None, user_id: str | None, limit: int
 ) -> tuple[list[SessionRecord], list[Unreadable]]:
@@ -226,7 +133,7 @@ def sessions(
         found = found.where(c.crawl_id == crawl_id(crawl))
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
-    return _read_all(connection.execute(found.limit(limit)).mappings().all(), read_session)
+    return read_all(connection.execute(found.limit(limit)).mappings().all(), read_session)
 
 
 def unfinished_after(
@@ -243,7 +150,7 @@ def unfinished_after(
     if due_by is not None:
         found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
     rows = connection.execute(found.limit(limit)).mappings().all()
-    records, unreadable = _read_all(rows, read_session)
+    records, unreadable = read_all(rows, read_session)
     return records, unreadable, rows[-1]["crawl_id"] if rows else after
 
 
@@ -251,7 +158,7 @@ def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:
     """A session's journal in order. Raises `SessionNotFound`, or `RowUnreadable` at the first row that is."""
     c = t.journal.c
     found = sa.select(t.journal).where(c.session_id == session_id).order_by(c.seq)
-    rows = [_read_step(row) for row in connection.execute(found).mappings()]
+    rows = [read_step(row) for row in connection.execute(found).mappings()]
     if not rows:
         find_session(connection, session_id)
     return rows
@@ -280,7 +187,7 @@ def bookmarks_after(
     if user_id is not None:
         found = found.where(c.user_id == user_id)
     rows = connection.execute(found).mappings().all()
-    found_all, unreadable = _read_all(rows, _read_bookmark)
+    found_all, unreadable = read_all(rows, read_bookmark)
     return found_all, unreadable, rows[-1]["id"] if rows else after
 
 
@@ -302,4 +209,4 @@ def skipped(
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
     rows = connection.execute(found.order_by(c.at, c.crawl_id, c.item_key).limit(limit))
-    return _read_all(rows.mappings(), _read_skipped)
+    return read_all(rows.mappings(), read_skipped)
