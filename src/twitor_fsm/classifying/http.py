@@ -6,11 +6,10 @@ cause it for minutes, and after the ladder the crawl ends with a checkpoint.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from ..core.taxonomy import Reason
+from ..http_dates import http_date
 from .case import AUTH, FATAL, NETWORK, RATE_LIMIT, Case, Classified, Rule, always
 from .system import CONNECTION, TIMEOUT
 
@@ -44,7 +43,7 @@ def _by_status(case: Case, status: Any, headers: Any, host: str = "") -> Classif
 
 def _reset_at(headers: Any, now: float) -> float | None:
     """When the service opens again, by our clock: `x-rate-limit-reset`, else `Retry-After` in either form."""
-    server_now = _date(headers.get("date"))
+    server_now = http_date(headers.get("date"))
     skew = 0.0 if server_now is None else now - server_now
     reset = _number(headers.get("x-rate-limit-reset"))
     if reset is not None:
@@ -55,23 +54,13 @@ def _reset_at(headers: Any, now: float) -> float | None:
     seconds = _number(retry_after)
     if seconds is not None:
         return now + seconds
-    date = _date(retry_after)
+    date = http_date(retry_after)
     return None if date is None else date + skew
 
 
 def _number(text: Any) -> float | None:
     is_number = isinstance(text, str) and _NUMBER.fullmatch(text.strip())
     return float(text) if is_number else None  # float() alone would take nan, inf and 1_0
-
-
-def _date(text: Any) -> float | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        found = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _host(error: Any) -> str:

@@ -10,11 +10,11 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..clock import SystemClock
+from ..http_dates import http_date
 from .checkup import Check, fail, ok, warn
 
 __all__ = ["check_network"]
@@ -107,10 +107,10 @@ def _ask(api_url: str) -> tuple[int, str | None]:
 def _check_clock(date: str | None) -> Check:
     if date is None:
         return ok("clock", "not compared: the answer has no Date")
-    try:
-        skew = SystemClock().now() - parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    said = http_date(date)
+    if said is None:
         return ok("clock", "not compared: the answer's Date cannot be read")
+    skew = SystemClock().now() - said
     if abs(skew) > _SKEW_S:
         ahead = "ahead of" if skew > 0 else "behind"
         return warn(

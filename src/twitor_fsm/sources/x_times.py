@@ -6,9 +6,9 @@ Must not know: what was refused.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
+
+from ..http_dates import http_date
 
 __all__ = ["closes_until", "number", "reset_at"]
 
@@ -34,7 +34,7 @@ def reset_at(headers: Mapping[str, str], now: float) -> float | None:
     seconds = number(said)
     if seconds is not None:
         return now + seconds
-    date = _date(said)
+    date = http_date(said)
     return None if date is None else now + (date - _server_now(headers, now))
 
 
@@ -52,17 +52,8 @@ def _window_ends(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _server_now(headers: Mapping[str, str], now: float) -> float:
-    date = _date(headers.get("date", ""))
+    date = http_date(headers.get("date", ""))
     return now if date is None else date
-
-
-def _date(text: str) -> float | None:
-    """An HTTP date, epoch seconds; None when it is none."""
-    try:
-        found = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def number(text: str | None) -> float | None:
