@@ -1,0 +1,170 @@
+"""How a session ends when what it stands on has a bug: the store, the source's close, events that no table knows."""
+
+import asyncio
+import sqlite3
+
+import attrs
+import pytest
+from scripted import ids, stored
+from test_engine_corners import SPEC
+
+from twitor_fsm.config import Settings
+from twitor_fsm.core.states import State
+from twitor_fsm.core.taxonomy import ErrorCategory, Reason
+from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.errors import ItemsRefused
+from twitor_fsm.events import Transition
+from twitor_fsm.sources.base import Page
+from twitor_fsm.storage.base import Batch
+from twitor_fsm.storage.store import SqlStore
+from twitor_fsm.testing import ListSource, VirtualClock
+
+
+class BuggyStore(SqlStore):
+    """Raises what no store should, for a batch that leads into one of these states."""
+
+    broken: frozenset[str] = frozenset()
+    error: Exception = ZeroDivisionError("a bug of the store's")
+
+    async def commit(self, batch: Batch) -> str | None:
+        if str(batch.value.state) in self.broken:
+            raise self.error
+        return await super().commit(batch)
+
+
+@pytest.mark.parametrize(
+    ("broken", "left"),
+    [
+        ({"running", "aborting", "shutting_down"}, State.RUNNING),
+        ({"shut_down"}, State.SHUTTING_DOWN),
+    ],
+)
+async def test_a_bug_of_the_store_while_a_session_ends_is_raised_and_the_next_start_goes_on(
+    db: str, clock: VirtualClock, broken: set[str], left: State
+) -> None:
+    keys = ids(40)
+    store = BuggyStore(db)
+    store.broken = frozenset(broken)
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        handle = await engine.start(ListSource(keys), user_id="me")
+        if left is State.SHUTTING_DOWN:
+            handle.cancel()
+        with pytest.raises(ZeroDivisionError):
+            await handle.wait()
+        assert (await engine.status(handle.session_id)).value.state == left
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        assert (await engine.crawl(ListSource(keys), user_id="me")).completed
+        assert sorted(await stored(engine)) == sorted(keys)
+
+
+async def test_a_bug_of_the_store_under_a_cancelled_crawl_is_logged_and_the_crawl_is_cancelled(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = BuggyStore(db)
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        fetching = asyncio.Event()
+
+        @attrs.define
+        class Waiting(ListSource):
+            async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+                fetching.set()
+                return await asyncio.Future()
+
+        crawl = asyncio.create_task(engine.crawl(Waiting(ids(3)), user_id="me"))
+        await fetching.wait()
+        store.broken = frozenset({"shutting_down", "aborting", "shut_down"})
+        crawl.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await crawl
+    assert "the session broke while ending: ZeroDivisionError" in caplog.text
+
+
+async def test_items_refused_where_there_are_none_end_the_session_without_the_store(
+    db: str, clock: VirtualClock
+) -> None:
+    store = BuggyStore(db)
+    store.broken = frozenset({"shutting_down"})
+    store.error = ItemsRefused({"1000": (Reason.CONSTRAINT, "no such item")})
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        handle = await engine.start(ListSource(ids(3)), user_id="me")
+        handle.cancel()
+        report = await handle.wait()
+
+    assert (report.state, report.category, report.durable) == (
+        "shut_down",
+        ErrorCategory.DATABASE,
+        False,
+    )
+
+
+async def test_a_database_that_refuses_to_keep_a_skipped_item_ends_the_session_and_not_the_item(
+    db: str, clock: VirtualClock
+) -> None:
+    keys = ["1", "5", "8"]
+    async with CrawlEngine(db, settings=Settings(), clock=clock):
+        pass
+    with sqlite3.connect(db) as connection:
+        connection.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON twitor_skipped BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    connection.close()
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(ListSource(keys, bad={"5"}), user_id="me")
+
+        assert (report.state, report.category) == ("shut_down", ErrorCategory.DATABASE)
+        assert "refuses even to keep a skipped item" in report.message
+        assert await stored(engine) == []
+
+
+async def test_an_event_that_no_table_knows_is_dropped_while_a_session_ends(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+
+        async def late() -> None:
+            handle.post("nonsense")
+
+        handle = await engine.start(ListSource(ids(40)), user_id="me", cleanup=[late])
+        handle.cancel()
+        report = await handle.wait()
+
+    assert (report.state, report.reason) == ("shut_down", "stopped_by_user")
+    assert "nonsense" in caplog.text
+    assert "dropped" in caplog.text
+
+
+async def test_an_apps_waiting_state_waits_for_its_event_for_ever(
+    db: str, clock: VirtualClock
+) -> None:
+    async with CrawlEngine(db, settings=Settings(), clock=clock, spec=SPEC) as engine:
+        handle = await engine.start(ListSource(ids(40)), user_id="me")
+        handle.post("hold")
+        async for event in handle:
+            if isinstance(event, Transition) and event.row.target == "on_hold":
+                handle.post("go_on")
+
+        assert (await handle.wait()).completed
+        assert clock.now() == VirtualClock().now()
+
+
+@attrs.define
+class ClosesOddly(ListSource):
+    """Its `aclose` is no coroutine function, or raises."""
+
+    raises: BaseException | None = None
+
+    def aclose(self) -> None:  # type: ignore[override]
+        if self.raises is not None:
+            raise self.raises
+
+
+@pytest.mark.parametrize("raises", [None, RuntimeError("shut"), asyncio.CancelledError()])
+async def test_a_source_that_closes_oddly_spoils_no_report(
+    db: str, clock: VirtualClock, raises: BaseException | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        source = ClosesOddly(ids(3), raises=raises)
+        assert (await engine.crawl(source, user_id="me")).completed  # type: ignore[arg-type]
+    assert ("did not close" in caplog.text) == (raises is not None)
