@@ -107,6 +107,8 @@ class Steps:
         self.skipped: list[SkippedBrief] = []
         self._skipped_durably = 0
         self.store_is_out = False
+        self._unheard: Final[list[Step]] = []
+        """Steps that ride: their effects are carried out when the commit that writes them has taken place."""
 
     # -- errors -----------------------------------------------------------------------------------
 
@@ -271,6 +273,7 @@ class Steps:
             case Durability.UNSAVED:
                 step = self._step_from_durable(trigger, facts)
                 ledger.drop_riding()
+                self._unheard.clear()
                 del self.skipped[self._skipped_durably :]
                 self.store_is_out = True
                 self._note_cause(step, facts)
@@ -320,6 +323,7 @@ class Steps:
 
     def _adopt(self, step: Step) -> None:
         self._ledger.ride(step.session, step.journal)
+        self._unheard.append(step)
         self._teller.stepped(step)
 
     # -- commits ----------------------------------------------------------------------------------
@@ -400,6 +404,11 @@ class Steps:
             _LOG.error("the end could not be noted: %s", exc, extra=self._teller.extra("commit"))
             self.store_is_out = True
             self._ledger.ride(value, None)
+            self._note_cause(step, facts)
+            self._teller.stepped(step)
+            return
+        if alone:
+            self._unheard.clear()
         self._note_cause(step, facts)
         self._teller.stepped(step)
         await self._carry_out(step)
@@ -431,15 +440,18 @@ class Steps:
             await self._post_strategy(Trigger.ITEM_SKIPPED, strategy, "commit", index=index)
 
     async def _carry_out(self, step: Step | None) -> None:
-        """The step is durable: do what the app's own effects ask for."""
-        for effect in step.effects if step is not None else ():
-            action = self._effects.get(effect)
-            if action is None or step is None:
-                continue
-            try:
-                await action(step)
-            except Exception:  # noqa: BLE001 - whatever an app's effect raises, the session goes on
-                _LOG.exception("effect %s failed; the session goes on", effect)
+        """The step is durable, and so are those that rode: do what the app's own effects ask for."""
+        steps = [*self._unheard, *([step] if step is not None else [])]
+        self._unheard.clear()
+        for each in steps:
+            for effect in each.effects:
+                action = self._effects.get(effect)
+                if action is None:
+                    continue
+                try:
+                    await action(each)
+                except Exception:  # noqa: BLE001 - whatever an app's effect raises, the session goes on
+                    _LOG.exception("effect %s failed; the session goes on", effect)
 
     async def release(self) -> str | None:
         """Leave a paused session to whoever comes first: its state is durable, its lease ends now.
@@ -448,7 +460,7 @@ class Steps:
             The reason of a cancel that somebody asked for. Raises `LeaseLost`.
         """
         try:
-            return await self._ledger.write(
+            wish = await self._ledger.write(
                 self._ledger.value,
                 None,
                 counters=self._work.counters(self.progress.tally),
@@ -460,6 +472,8 @@ class Steps:
                 "the paused session keeps its lease: %s", exc, extra=self._teller.extra("pause")
             )
             return None
+        await self._carry_out(None)
+        return wish
 
     def counters(self) -> Counters:
         """Counts as of the last commit."""

@@ -9,6 +9,7 @@ from scripted import ids, stored
 from twitor_fsm.config import Settings
 from twitor_fsm.core.states import (
     DEFAULT_SPEC,
+    Durability,
     Kind,
     MachineSpec,
     Row,
@@ -18,6 +19,7 @@ from twitor_fsm.core.states import (
     endings,
 )
 from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.errors import AuthenticationFailed
 from twitor_fsm.sources.base import InvalidRaw, Item
 from twitor_fsm.testing import ListSource, VirtualClock, assert_conforms
 
@@ -62,6 +64,58 @@ async def test_an_apps_effect_is_carried_out_when_its_step_is_durable_and_stops_
         assert_conforms(await engine.journal(report.session_id), SPEC)
     assert announced == [("on_hold", "on_hold")]
     assert "effect fail failed; the session goes on" in caplog.text
+
+
+async def test_an_apps_effect_on_a_step_that_rides_is_carried_out_with_the_commit_that_writes_it(
+    db: str, clock: VirtualClock
+) -> None:
+    """A skip rides; what an app does about one is done once, when the skipped item is kept."""
+    rows = tuple(
+        attrs.evolve(row, effects=(*row.effects, "tell")) if row.trigger == "item_skipped" else row
+        for row in DEFAULT_SPEC.rows
+    )
+    spec = attrs.evolve(DEFAULT_SPEC, rows=rows, effects={**DEFAULT_SPEC.effects, "tell": nothing})
+    kept: list[list[str]] = []
+
+    async def tell(step: Step) -> None:
+        kept.append([row.skip.key for row in await engine.skipped("me")])
+
+    async with CrawlEngine(
+        db, settings=Settings(), clock=clock, spec=spec, effects={"tell": tell}
+    ) as engine:
+        report = await engine.crawl(ListSource(ids(40), bad={ids(40)[7]}), user_id="me")
+
+    assert report.completed
+    assert kept == [[ids(40)[7]]]
+
+
+async def test_an_apps_effect_on_a_step_that_is_dropped_is_not_carried_out(
+    db: str, clock: VirtualClock
+) -> None:
+    """An AUTH error drops what rides: it never became true."""
+    glance = Row("glance", (State.RUNNING,), None, ("tell",), durability=Durability.RIDES)
+    spec = DEFAULT_SPEC.extend(rows=[glance], effects={"tell": nothing})
+    told: list[Step] = []
+
+    async def tell(step: Step) -> None:
+        told.append(step)
+
+    async def refused(item: Item, _fence: int) -> None:
+        if item.key == keys[0]:
+            handle.post("glance")
+            return
+        raise AuthenticationFailed("no")
+
+    keys = ids(4)
+    async with CrawlEngine(
+        db, settings=Settings(), clock=clock, spec=spec, effects={"tell": tell}
+    ) as engine:
+        handle = await engine.start(ListSource(keys), user_id="me", handler=refused)
+        report = await handle.wait()
+        triggers = [row.trigger for row in await engine.journal(report.session_id)]
+
+    assert triggers == ["auth_failed", "cleaned_up"]
+    assert told == []
 
 
 @attrs.define
