@@ -42,6 +42,7 @@ _HOST_PORT: Final = re.compile(
     r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?|/.*", re.ASCII | re.DOTALL
 )
 _HOST: Final = re.compile(r"[\w.:-]{1,253}", re.ASCII)
+_NO_USER: Final = re.compile("[@/?#]")
 _NUMBERS: Final = {
     int: re.compile(r"[+-]?[0-9]{1,18}"),
     float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
@@ -59,10 +60,12 @@ def without_password(url: str) -> str:
     login, at, rest = url[len(scheme) :].rpartition("@")
     host, question, _ = rest.partition("?")
     host = host.partition("#")[0]
-    if not at and ":" in host and not _HOST_PORT.fullmatch(host):
+    is_in_query = "=" in login.partition("?")[2]  # so is the end of its value, behind the "@"
+    if is_in_query or (not at and ":" in host and not _HOST_PORT.fullmatch(host)):
         host = "***"  # `redis://:password`, `user:password`
     user, colon, _ = login.partition(":")
-    masked = (f"{user}:***@" if colon else "***@") if at else ""
+    is_user = colon and not _NO_USER.search(user)
+    masked = (f"{user}:***@" if is_user else "***@") if at else ""
     return f"{scheme}{masked}{host}{'?***' if question else ''}"
 
 

@@ -232,6 +232,76 @@ def test_a_database_that_cannot_be_used_is_one_clear_line(
     assert PASSWORD not in result.output
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ({"statement_cache_size": "x"}, 2, "statement_cache_size in the database's URL"),
+        ({"max_cached_statement_lifetime": "-1"}, 2, "no whole number from 0"),
+        ({"command_timeout": "0"}, 2, "no number of seconds above 0"),
+        ({"connect_timeout": "nan"}, 2, "no number of seconds above 0"),
+        ({"server_settings": "search_path=x"}, 2, "SET search_path"),
+        ({"dsn": f"postgres://me:{PASSWORD}@h/db"}, 2, "no URL can give (dsn)"),
+        ({"async_fallback": "x"}, 2, "asyncpg does not know (async_fallback)"),
+        ({"sslmode": "always"}, 14, "has a value that it cannot have"),
+        ({"target_session_attrs": "any-at-all"}, 14, "has a value that it cannot have"),
+    ],
+)
+def test_an_option_of_the_url_that_cannot_work_is_told(
+    run: Twitor, url: sa.URL, options: dict[str, str], code: int, words: str
+) -> None:
+    named = url.update_query_dict(options).render_as_string(hide_password=False)
+
+    result = run("status", db=named)
+
+    assert result.exit_code == code, result.output
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert PASSWORD not in result.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"statement_cache_size": "0"},
+        {"prepared_statement_cache_size": "0"},
+        {"statement_cache_size": "20", "max_cached_statement_lifetime": "0"},
+    ],
+)
+def test_statements_may_be_kept_as_the_url_says(
+    run: Twitor, url: sa.URL, options: dict[str, str]
+) -> None:
+    named = url.update_query_dict(options).render_as_string(hide_password=False)
+    assert run("db", "upgrade", db=named).exit_code == 0
+    assert run("status", db=named).exit_code == 0
+
+
+def test_a_schema_that_is_not_there_is_told(run: Twitor, url: sa.URL) -> None:
+    postgres_server().psql(f"ALTER DATABASE {url.database} SET search_path = nowhere;")
+
+    result = run("db", "upgrade")
+
+    assert result.exit_code == 14
+    (line,) = result.stderr.splitlines()
+    assert "search_path names no schema" in line
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused_before_anything_is_made(
+    run: Twitor, url: sa.URL
+) -> None:
+    name = f"{url.database}_latin"
+    postgres_server().psql(
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0;"
+    )
+    named = url.set(database=name).render_as_string(hide_password=False)
+
+    for args in (("db", "upgrade"), ("crawl", "--api-url", API, "--user-id", "42")):
+        result = run(*args, db=named)
+        assert result.exit_code == 2, result.output
+        (line,) = result.stderr.splitlines()
+        assert "encoding is LATIN1" in line
+    assert run("db", "current", "--json", db=named).exit_code == 14
+
+
 @pytest.mark.parametrize("verb", ["crawl", "enqueue"])
 @pytest.mark.parametrize("revision", [None, "0000", "9999"], ids=["empty", "older", "newer"])
 def test_another_schema_is_refused_with_the_command_to_run(

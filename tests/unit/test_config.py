@@ -271,6 +271,12 @@ def test_settings_made_in_code_are_checked_too(field: str, value: Any) -> None:
         ("redis://host:6379:secret", "redis://***"),
         ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
         ("/srv/my data/a:b.db", "/srv/my data/a:b.db"),
+        ("postgresql://u@h/db?password=sec:ret@secret", "postgresql://***@***"),
+        ("postgresql://u@h:5432/db?password=sec@ret", "postgresql://***@***"),
+        ("postgresql://h/db?host=/run&password=sec@ret", "postgresql://***@***"),
+        ("postgresql://u:secret@h/db?password=sec@ret", "postgresql://u:***@***"),
+        ("redis://sec@ret:secret@host", "redis://***@host"),
+        ("secret@host:6379/0?x=a@b", "***@***"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:

@@ -4,9 +4,11 @@ Must not know: tables, transactions.
 """
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from uuid_utils import uuid4
 
 from ..errors import ConfigurationError
 
@@ -22,10 +24,20 @@ longer than a lease."""
 COMMAND_LIMIT_S: Final = 60.0
 """How long a command may take, seconds: a connection that went silent without a word would hold its session for ever."""
 
-_OF_SQLALCHEMY: Final = frozenset(
-    {"async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func"}
+_OF_SQLALCHEMY: Final = frozenset({"prepared_statement_cache_size"})
+"""What SQLAlchemy's dialect takes out of a URL as well. Source: its documentation, "asyncpg"."""
+
+_NO_TEXTS: Final = frozenset({"connection_class", "dsn", "loop", "record_class", "server_settings"})
+"""Arguments of `asyncpg.connect` that no URL can give: objects, and another URL."""
+
+_COUNTS: Final = (
+    "statement_cache_size",
+    "max_cached_statement_lifetime",
+    "max_cacheable_statement_size",
 )
-"""Options that SQLAlchemy's dialect takes out of a URL. Source: its documentation, "asyncpg"."""
+"""Options of asyncpg that are whole numbers: of a URL they are text, over which it stumbles."""
+
+_COUNT_DIGITS: Final = 9
 
 _EXAMPLES: Final = "Examples: sqlite:///bookmarks.db, postgresql+asyncpg://user@host/name"
 
@@ -86,8 +98,8 @@ def known_driver(engine: "AsyncEngine") -> "AsyncEngine":
     return engine
 
 
-def _as_asyncpg(url: sa.URL) -> tuple[sa.URL, dict[str, float]]:
-    """The URL in asyncpg's words, and how long connecting and one command may take, seconds."""
+def _as_asyncpg(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
+    """The URL in asyncpg's words, and its options that are numbers: how long connecting and one command may take, seconds."""
     query = dict(url.query)
     if "sslmode" in query:
         query.setdefault("ssl", query["sslmode"])
@@ -95,16 +107,42 @@ def _as_asyncpg(url: sa.URL) -> tuple[sa.URL, dict[str, float]]:
         "timeout": query.get("connect_timeout", query.get("timeout", CONNECT_LIMIT_S)),
         "command_timeout": query.get("command_timeout", COMMAND_LIMIT_S),
     }
-    try:
-        limits = {name: float(str(limit)) for name, limit in asked.items()}
-    except ValueError as exc:
-        raise ConfigurationError(
-            "connect_timeout or command_timeout in the database's URL is no number of seconds; nothing was opened"
-        ) from exc
+    options: dict[str, Any] = {name: _seconds(asked[name]) for name in asked}
+    options |= {name: _count(name, query[name]) for name in _COUNTS if name in query}
     left = url.set(query=query).difference_update_query(
-        ["sslmode", "connect_timeout", "timeout", "command_timeout"]
+        ["sslmode", "connect_timeout", "timeout", "command_timeout", *_COUNTS]
     )
-    return left, limits
+    if options.get("statement_cache_size") == 0:
+        left = left.update_query_dict({"prepared_statement_cache_size": "0"})
+    if left.query.get("prepared_statement_cache_size") == "0":
+        # Behind a pooler whose connections change hands a name may be taken, or not known. Source: SQLAlchemy, "asyncpg".
+        options |= {"statement_cache_size": 0, "prepared_statement_name_func": _unique_name}
+    return left, options
+
+
+def _unique_name() -> str:
+    return f"twitor_{uuid4().hex}"
+
+
+def _seconds(given: object) -> float:
+    try:
+        limit = float(str(given))
+    except ValueError:
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise ConfigurationError(
+            "connect_timeout or command_timeout in the database's URL is no number of seconds above 0; nothing was opened"
+        )
+    return limit
+
+
+def _count(name: str, given: object) -> int:
+    text = str(given)
+    if not (text.isdecimal() and text.isascii() and len(text) <= _COUNT_DIGITS):
+        raise ConfigurationError(
+            f"{name} in the database's URL is no whole number from 0; nothing was opened"
+        )
+    return int(text)
 
 
 def _check_options(url: sa.URL) -> None:
@@ -114,6 +152,12 @@ def _check_options(url: sa.URL) -> None:
     import asyncpg
 
     known = _OF_SQLALCHEMY | inspect.signature(asyncpg.connect).parameters.keys()
+    no_texts = sorted(url.query.keys() & _NO_TEXTS)
+    if no_texts:
+        raise ConfigurationError(
+            f"the database's URL has an option that no URL can give ({', '.join(no_texts)}); nothing was opened. Leave it "
+            "out; settings such as search_path can be set in the database: ALTER ROLE name SET search_path = schema"
+        )
     unknown = sorted(url.query.keys() - known)
     if unknown:
         raise ConfigurationError(

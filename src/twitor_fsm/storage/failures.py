@@ -31,6 +31,15 @@ _UNSURE: Final = "what was committed before stands; ask the session's revision w
 _NO_TEXT: Final = "Could not decode to UTF-8"
 """How Python's driver, without a code of SQLite's, tells of a text that is none. Source: CPython, Modules/_sqlite/cursor.c."""
 
+_POOLER: Final = (
+    "Behind a pooler of transactions, add to the database's URL: statement_cache_size=0"
+)
+
+_BAD_OPTION: Final = (
+    "an option in the database's URL (sslmode, say) has a value that it cannot have, or names files that are not there; "
+    "nothing of this transaction was written. Correct it"
+)
+
 _UNREACHABLE: Final = (
     "the database server does not answer; nothing of this transaction was written. "
     "Check the host and port (or socket) of its URL, and that it runs"
@@ -69,6 +78,11 @@ _POSTGRES: Final[tuple[tuple[str, Reason, bool, str], ...]] = (
     ("53100", Reason.STORE_FULL, False, "the database's disk is full; {kept}. Free space and run again"),
     ("53", Reason.STORE_UNAVAILABLE, True, "the database server lacks resources; {kept}. Try again"),
     ("25006", Reason.STORE_READ_ONLY, False, "the database is read-only; {kept}. Connect to its primary"),
+    ("25P03", Reason.STORE_UNAVAILABLE, True, "the transaction stood still for too long; {kept}. Try again"),
+    ("0A000", Reason.STORE_BUSY, True, "the database cannot do this now, perhaps since its schema was changed; {kept}. Try again"),
+    ("26000", Reason.STORE_UNAVAILABLE, False, "the connection changed hands; {kept}. {pooler}"),
+    ("42P05", Reason.STORE_UNAVAILABLE, False, "the connection changed hands; {kept}. {pooler}"),
+    ("3F", Reason.STORE_UNAVAILABLE, False, "the role's search_path names no schema that is there; {kept}. Create it or set another"),
     ("42P01", Reason.STORE_UNAVAILABLE, False, "a table is missing; {kept}. See what the schema is with: twitor db current"),
     ("42703", Reason.STORE_UNAVAILABLE, False, "a column is missing; {kept}. See what the schema is with: twitor db current"),
     ("42501", Reason.STORE_READ_ONLY, False, "the role may not do this; {kept}. Grant it the rights and run again"),
@@ -121,6 +135,8 @@ def translate(error: BaseException, *, remote: bool = False) -> StoreError | Non
     state = _state(root)
     if state is not None:
         return _look_up(_POSTGRES, state) or _other(f"SQLSTATE {state}")
+    if type(root.__cause__).__name__ == "ClientConfigurationError":  # of asyncpg
+        return StoreUnavailable(_BAD_OPTION, retryable=False)
     if remote and _is_unreachable(error):
         return StoreUnavailable(_UNREACHABLE)
     if isinstance(error, sa_exc.TimeoutError) or (remote and isinstance(error, OSError)):
@@ -232,7 +248,7 @@ def _of_sqlite(error: sqlite3.Error) -> StoreError:
 def _look_up(table: tuple[tuple[str, Reason, bool, str], ...], code: str) -> StoreError | None:
     for beginning, reason, retryable, message in table:
         if code.startswith(beginning):
-            said = message.format(kept=_KEPT, unsure=_UNSURE)
+            said = message.format(kept=_KEPT, unsure=_UNSURE, pooler=_POOLER)
             return StoreUnavailable(f"{said} ({code})", reason, retryable)
     return None
 

@@ -18,6 +18,7 @@ __all__ = [
     "not_ours",
     "require_current",
     "require_ours",
+    "require_unicode",
     "upgrade",
     "write_nothing",
 ]
@@ -94,6 +95,18 @@ def require_ours(connection: sa.Connection) -> None:
     """Raise unless there are tables of ours; nothing is changed. Raises `SchemaMismatch` as `find_revision` does."""
     if find_revision(connection) is None:
         raise not_ours(makes_tables=connection.dialect.name == "sqlite")
+
+
+def require_unicode(connection: sa.Connection) -> None:
+    """Refuse a database that cannot hold every text: its first emoji would end each crawl. Raises `ConfigurationError`."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = str(connection.execute(sa.text("SHOW server_encoding")).scalar())
+    if encoding not in {"UTF8", "SQL_ASCII"}:  # the latter keeps any bytes as they are
+        raise ConfigurationError(
+            f"the database's encoding is {encoding}, in which most bookmarks cannot be written; nothing was changed. "
+            "Use one that was made with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def not_ours(*, makes_tables: bool = True) -> ConfigurationError:

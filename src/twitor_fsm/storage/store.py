@@ -127,6 +127,8 @@ class SqlStore:
         try:
             if self._read_only:
                 await self._runner.read(schema.require_ours)
+            elif self._file is None:
+                await self._runner.read(schema.require_unicode)
             if not await self._runner.read(schema.is_current):
                 await self._bring_up()
             if self._thread is not None and self._file is not None and not self._read_only:
