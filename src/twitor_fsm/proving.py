@@ -23,7 +23,7 @@ from .core.checking.scope import SMALL, Scope
 from .core.progress import Progress, begin
 from .core.recovery import RecoveryStrategy, decide
 from .core.spec import MachineSpec
-from .core.states import DEFAULT_SPEC
+from .core.states import DEFAULT_SPEC, check_skips
 from .core.values import Facts, SessionValue, Step
 from .core.words import Trigger
 from .machine import machine_for
@@ -63,7 +63,11 @@ def prove(
 
     Returns:
         What holds, and the shortest way to what does not.
+
+    Raises:
+        SpecError: A row of `item_skipped` does not ride: there is nothing to explore.
     """
+    check_skips(spec)
     decisions = Decisions(
         step=step if step is not None else machine_for(spec).step,
         plan=plan,

@@ -80,6 +80,14 @@ def _retries_not_reset() -> Replacement:
     return _table(change)
 
 
+def _pause_gives_tries_back() -> Replacement:
+    def change(row: Row) -> Row:
+        is_resume = row.trigger == Trigger.RESUME
+        return attrs.evolve(row, effects=(Effect.RESET_RETRIES,)) if is_resume else row
+
+    return _table(change)
+
+
 def _cancel_swallowed() -> Replacement:
     rows: list[Row] = []
     for row in DEFAULT_SPEC.rows:
@@ -308,6 +316,7 @@ PLANTED: Final[Mapping[str, tuple[str, Callable[[], Replacement]]]] = {
     "auth_saves": ("an AUTH error saves a checkpoint", _auth_saves),
     "fatal_drops_work": ("a FATAL error drops what is handled and not saved", _fatal_drops_work),
     "retries_not_reset": ("a success does not give tries back", _retries_not_reset),
+    "pause_gives_tries_back": ("the end of a pause gives tries back", _pause_gives_tries_back),
     "cancel_swallowed": ("a cancel during a pause is swallowed", _cancel_swallowed),
     "restart_ends_pause": ("a restart of the process ends a pause", _restart_ends_pause),
     "event_refused": ("no row for a rate limit while retrying", _event_refused),

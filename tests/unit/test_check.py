@@ -19,12 +19,14 @@ from twitor_fsm.core.progress import Rules, begin
 from twitor_fsm.core.spec import Row, StateDef
 from twitor_fsm.core.states import DEFAULT_SPEC, endings
 from twitor_fsm.core.words import Durability, Effect, Kind, State, Trigger
+from twitor_fsm.errors import SpecError
 
 CAUGHT = {
     "pause_without_save": ("handler", "paused_is_durable"),
     "auth_saves": ("handler", "auth_writes_nothing"),
     "fatal_drops_work": ("handler", "checkpoints_are_written"),
     "retries_not_reset": ("handler", "every_operation_has_its_tries"),
+    "pause_gives_tries_back": ("handler", "every_operation_has_its_tries"),
     "cancel_swallowed": ("handler", "cancel_is_honoured"),
     "restart_ends_pause": ("handler", "waits_are_waited_out"),
     "event_refused": ("handler", "no_event_is_refused"),
@@ -76,6 +78,17 @@ def test_a_planted_fault_is_found_out(name: str) -> None:
     assert proof.finding.name == invariant
     assert proof.verdicts[invariant] is proofs.Verdict.VIOLATED
     assert not proof.holds
+
+
+def test_a_skip_that_is_written_before_its_item_is_refused() -> None:
+    rows = tuple(
+        attrs.evolve(row, durability=Durability.AT_ONCE)
+        if row.trigger == Trigger.ITEM_SKIPPED
+        else row
+        for row in DEFAULT_SPEC.rows
+    )
+    with pytest.raises(SpecError, match=r"row item_skipped: .* has to ride"):
+        prove(attrs.evolve(DEFAULT_SPEC, rows=rows), scopes=[TINY])
 
 
 @pytest.mark.parametrize("tries", [0, 1, 3])
@@ -199,7 +212,7 @@ def story(*whats: str) -> Story:
         (("handle item 1", "handle item 3"), "handle item 1, handle item 3"),
         (("handle item 1", "handle item 2", "commit", "handle item 3"), "handle items 1-2, commit, handle item 3"),
         (("handle item 1: NETWORK", "handle item 1"), "handle item 1: NETWORK, handle item 1"),
-        ((), ""),
+        ((), "from the very start"),
     ],
 )  # fmt: skip
 def test_a_story_is_one_line(whats: tuple[str, ...], told: str) -> None:

@@ -255,6 +255,28 @@ WRONG: list[tuple[dict[str, object], str]] = [
         },
         "'c' has no way to a final state",
     ),
+    (
+        {"rows": (Row("go", ("a",), "b", durability=Durability.RIDES),)},
+        "row go: a -> b: rides into a final state",
+    ),
+    (
+        {
+            "states": (
+                StateDef("a", Kind.WORK),
+                StateDef("b", Kind.FINAL),
+                StateDef("c", Kind.ENDING),
+            ),
+            "rows": (
+                Row("fall", ("a",), "c", (E.SAVE_CHECKPOINT,), durability=Durability.RIDES),
+                Row("go", ("c",), "b"),
+            ),
+        },
+        "row fall: a -> c: rides into an ending state",
+    ),
+    (
+        {"rows": (Row("go", ("a",), "b", (E.RUN_CLEANUP,)),)},
+        "row go: a -> b: asks for the cleanup",
+    ),
     ({"absorbs": (Absorb(("b",), ("x",)),)}, "final and cannot absorb"),
     ({"absorbs": (Absorb(("a",), ("go",)),)}, "both absorbed and a row"),
     ({"absorbs": (Absorb(("q",), ("x",)),)}, "unknown state 'q'"),

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from .words import Kind
+from .words import Durability, Effect, Kind
 
 if TYPE_CHECKING:
     from .spec import MachineSpec, Row
@@ -28,6 +28,7 @@ def problems(spec: "MachineSpec") -> Iterator[str]:
         yield "no state is final: a session could never end"
     for row in spec.rows:
         yield from _row_problems(row, spec, kinds)
+        yield from _undone(row, kinds)
     for absorb in spec.absorbs:
         for name in absorb.states:
             if name not in kinds:
@@ -52,6 +53,19 @@ def _row_problems(row: "Row", spec: "MachineSpec", kinds: Mapping[str, Kind]) ->
             yield f"row {row}: no handler for effect {str(effect)!r}"
     if row.guard is not None and row.guard not in spec.guards:
         yield f"row {row}: no guard {str(row.guard)!r}"
+
+
+def _undone(row: "Row", kinds: Mapping[str, Kind]) -> Iterator[str]:
+    """What would never be done: a step that rides waits for a commit of work to come, which no ending or final state has."""
+    kind = kinds.get(row.target) if row.target is not None else None
+    if Effect.RUN_CLEANUP in row.effects and kind is Kind.FINAL:
+        yield f"row {row}: asks for the cleanup, which is run in an ending state, and leads to a final one"
+    if row.durability is not Durability.RIDES:
+        return
+    if kind is Kind.FINAL:
+        yield f"row {row}: rides into a final state, so that it would never be written"
+    elif kind is Kind.ENDING and Effect.SAVE_CHECKPOINT in row.effects:
+        yield f"row {row}: rides into an ending state, so that its checkpoint would never be written"
 
 
 def _shadowed(spec: "MachineSpec") -> Iterator[str]:
@@ -104,4 +118,4 @@ def fingerprint(spec: "MachineSpec") -> str:
     lines += [f"state {state.name!s} {state.kind!s}" for state in spec.states]
     lines += [f"{row} {','.join(row.effects)} {row.durability!s}" for row in spec.rows]
     lines += [f"absorb {','.join(a.states)} {','.join(a.triggers)}" for a in spec.absorbs]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -32,6 +32,7 @@ __all__ = [
     "Step",
     "Trigger",
     "check_for_crawls",
+    "check_skips",
     "endings",
 ]
 
@@ -51,8 +52,10 @@ def check_for_crawls(spec: MachineSpec) -> None:
     """Refuse a machine whose sessions could hang.
 
     Raises:
-        SpecError: A state in which a session works or waits does not allow what may happen there at any time.
+        SpecError: A state in which a session works or waits does not allow what may happen there at any time; or as of
+            `check_skips`.
     """
+    check_skips(spec)
     needed = (
         Trigger.CANCEL,
         Trigger.AUTH_FAILED,
@@ -69,6 +72,20 @@ def check_for_crawls(spec: MachineSpec) -> None:
                         f"state {str(state.name)!r} has no row for {str(trigger)!r}, which may happen there at any "
                         "time; add endings(...) to the rows"
                     )
+
+
+def check_skips(spec: MachineSpec) -> None:
+    """Refuse a machine that would write an item's skip before the item is skipped, and so try to store it again.
+
+    Raises:
+        SpecError: A row of `item_skipped` does not ride.
+    """
+    for row in spec.rows:
+        if row.trigger == Trigger.ITEM_SKIPPED and row.durability is not Durability.RIDES:
+            raise SpecError(
+                f"row {row}: a skip is written together with the item that it leaves out, so its step has to ride "
+                "(Durability.RIDES)"
+            )
 
 
 _ACTIVE: Final = (State.RUNNING, State.RETRYING, State.PAUSED_RATE_LIMIT)

@@ -201,6 +201,8 @@ def _pause_is_waited_out(step: StepTaken) -> bool:
 
 
 def _tries_belong_to_an_operation(step: StepTaken) -> bool:
+    if step.trigger in {Trigger.RESUME, Trigger.RESTARTED} and step.after.tries < step.before.tries:
+        return False
     if step.trigger in {Trigger.RECOVERED, Trigger.ITEM_SKIPPED}:
         return step.after.tries == 0 or step.kind_after is not Kind.WORK
     if step.trigger == Trigger.NETWORK_FAILED and step.kind_after is Kind.ENDING:
@@ -267,7 +269,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     ),
     Invariant(
         name="every_operation_has_its_tries",
-        sentence="an operation is given up after MAX_RETRIES failures of its own, not earlier",
+        sentence="an operation is given up after MAX_RETRIES failures of its own, not earlier, whatever pauses and restarts "
+        "come between",
         of_step=_tries_belong_to_an_operation,
     ),
     Invariant(

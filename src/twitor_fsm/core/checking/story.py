@@ -42,7 +42,7 @@ class Story:
 
     def __str__(self) -> str:
         """One line: `start, fetch page 1, look up, handle items 1-3, handle item 4: NETWORK, death`."""
-        return ", ".join(_told(self.moments))
+        return ", ".join(_told(self.moments)) or "from the very start"
 
     @property
     def errors(self) -> str:
