@@ -333,6 +333,8 @@ def test_the_10_000th_error_is_the_last_one_that_is_looked_at() -> None:
         b'{"data":[],"meta":[]}',
         b'{"data":[],"meta":{"result_count":"0"}}',
         b'{"data":[],"meta":{"result_count":3}}',
+        b'{"data":[{"id":"1","text":"t"}],"meta":{"result_count":-1}}',
+        b'{"data":[{"id":"1","text":"t"}],"meta":{"result_count":2147483648}}',
         b'{"meta":{"result_count":3}}',
         b'{"meta":{"result_count":0,"next_token":5}}',
         b'{"meta":{"result_count":0,"next_token":"a b"}}',

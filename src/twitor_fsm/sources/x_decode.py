@@ -46,6 +46,9 @@ _MOST_INCLUDED_SAVED: Final = 1_000_000
 """The same of a saved page; one with more is refused. All that X shows of an object takes more than 64 bytes, and a file's
 element no more than 64 MiB."""
 
+_NUMBERS: Final = 2**31
+"""A larger count is none."""
+
 _POST_NOUNS: Final = frozenset({"tweet", "post"})
 _LISTED: Final = frozenset({"", "id", "ids", "tweet_id", "post_id"})
 """Parameters of an error about a post that the listing itself names. Those of posts that are only referred to have the
@@ -238,6 +241,8 @@ def _read_meta(raw: Raw, *, may_lack: bool = False) -> _Meta:
         meta = _meta.decode(raw)
     except UNREADABLE:
         _bad("has a `meta` of an unknown shape")
+    if meta.result_count is not None and not 0 <= meta.result_count < _NUMBERS:
+        _bad("counts its bookmarks in a number that cannot be")
     if meta.next_token == "":
         meta.next_token = None
     if meta.next_token is not None and not is_page_token(meta.next_token):
