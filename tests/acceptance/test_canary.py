@@ -201,6 +201,33 @@ async def test_no_refusal_repeats_the_token_that_the_service_repeats(tmp_path: P
     assert leaking({**said, **files(tmp_path)}) == {}
 
 
+def escaped(text: str) -> str:
+    """As JSON may spell it, too."""
+    return "".join(f"\\u{ord(c):04x}" for c in text)
+
+
+def broken_up(text: str) -> str:
+    """With a mark between its characters that cannot be seen, and so is left out of messages."""
+    return "\\u200b".join(text)
+
+
+@pytest.mark.parametrize("status", [200, 401, 403])
+@pytest.mark.parametrize("spell", [str, escaped, broken_up])
+async def test_no_spelling_of_the_token_is_repeated(
+    status: int, spell: Callable[[str], str]
+) -> None:
+    heard = f"Bearer {spell(TOKEN)}"
+    body = f'{{"errors":[{{"title":"{heard}","detail":"{heard}","message":"{heard}"}}]}}'
+    async with serving(b"") as server, XBookmarks(TOKEN, base_url=server.url) as source:
+        server.answers[:] = [answer(status, body.encode())]
+        with pytest.raises(TwitorError) as caught:
+            await source.fetch("42", None, None)
+    assert "***" in str(caught.value)
+    assert (
+        leaking({"exception": "".join(filter(str.isprintable, str(caught.value))).encode()}) == {}
+    )
+
+
 @pytest.mark.parametrize("status", STATUSES)
 async def test_no_exception_and_no_log_of_any_library_holds_the_token(
     status: int, caplog: pytest.LogCaptureFixture

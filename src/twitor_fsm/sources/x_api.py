@@ -69,6 +69,7 @@ class _Answer:
     status: int
     headers: dict[str, str]
     body: bytes = attrs.field(repr=False)  # bookmarks, or whatever a refusal quotes
+    token: Secret  # with which it was asked for, and which it may repeat
 
 
 class _Me(msgspec.Struct):
@@ -250,7 +251,12 @@ class XBookmarks:
     def _page(self, answer: _Answer, requests: int) -> Page:
         body = decode_page(answer.body, limit=self._max_item_bytes)
         if not body.has_data and body.errors:
-            raise errors_only(answer.body, now=self._clock.now(), headers=answer.headers)
+            raise errors_only(
+                answer.body,
+                now=self._clock.now(),
+                headers=answer.headers,
+                secret=answer.token.reveal(),
+            )
         return Page(
             items=body.items,
             next_cursor=body.next_token,
@@ -280,17 +286,20 @@ class XBookmarks:
                 if other is not None and other != token:
                     _LOG.info("the token was refused; the provider gave another one, tried once")
                     requests = 2
-                    token = other
                     answer = await self._send(path, query, other)
         except SourceError as exc:
             exc.requests = requests
             raise
         if answer.status == 200:
             return answer, requests
-        body = answer.body.replace(token.reveal().encode(), b"***")
         _LOG.info("GET %s was answered with HTTP %d", path, answer.status)
         refused = refusal(
-            answer.status, answer.headers, body, now=self._clock.now(), cursor_sent=cursor_sent
+            answer.status,
+            answer.headers,
+            answer.body,
+            now=self._clock.now(),
+            cursor_sent=cursor_sent,
+            secret=answer.token.reveal(),
         )
         refused.requests = requests
         raise refused
@@ -341,7 +350,7 @@ class XBookmarks:
                 await response.aclose()
         # Of one said twice the last counts: `items` would join them to what is no number and no date.
         headers = {name.lower(): value for name, value in response.headers.multi_items()}
-        return _Answer(response.status_code, headers, body)
+        return _Answer(response.status_code, headers, body, token)
 
 
 def _address() -> str:

@@ -10,6 +10,7 @@ Must not know: HTTP clients, pages, tokens.
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 import attrs
 import msgspec
@@ -104,10 +105,10 @@ class Problem:
         )
 
 
-def read_problem(body: bytes) -> Problem:
-    """Read the body of a refusal, whatever it is; never raises."""
+def read_problem(body: bytes, *, secret: str = "") -> Problem:
+    """Read the body of a refusal, whatever it is; never raises. No word of it holds the secret."""
     try:
-        found = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
+        found = _without(secret, msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf")))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return Problem()
     if not isinstance(found, dict):
@@ -139,6 +140,7 @@ def refusal(
     *,
     now: float,
     cursor_sent: bool = False,
+    secret: str = "",
 ) -> SourceError:
     """The exception that an answer other than 200 is.
 
@@ -148,8 +150,9 @@ def refusal(
         body: As far as it was read.
         now: Our clock, epoch seconds.
         cursor_sent: Whether the request named a page token.
+        secret: The token, which the answer may repeat and the exception does not.
     """
-    problem = read_problem(body)
+    problem = read_problem(body, secret=secret)
     if 300 <= status < 400:
         return RequestRefused(
             f"the service answers with a redirect ({status}), which is not followed because the token would go along; "
@@ -190,9 +193,11 @@ def refusal(
             )
 
 
-def errors_only(body: bytes, *, now: float, headers: Mapping[str, str]) -> SourceError:
+def errors_only(
+    body: bytes, *, now: float, headers: Mapping[str, str], secret: str = ""
+) -> SourceError:
     """The exception that an answer 200 with errors and without data is: never an empty account."""
-    problem = read_problem(body)
+    problem = read_problem(body, secret=secret)
     if problem.is_billing:
         return _billing(problem)
     if problem.kind in _LIMIT_TYPES:
@@ -299,6 +304,30 @@ def _by_code(problem: Problem, opens_at: Callable[[], float | None]) -> SourceEr
 
 
 # -- bodies ---------------------------------------------------------------------------------------
+
+
+def _without(secret: str, value: Any) -> Any:
+    """What JSON says, the secret in none of its texts: it may be spelled with escapes, so this is done behind them."""
+    if isinstance(value, str):
+        return _hidden(secret, value)
+    if isinstance(value, list):
+        return [_without(secret, each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without(secret, each) for name, each in value.items()}
+    return value
+
+
+def _hidden(secret: str, text: str) -> str:
+    for spelled in {secret, quote(secret, safe=""), unquote(secret)} - {""}:
+        text = text.replace(spelled, "***")
+        if spelled in _bare(text):
+            return "***"
+    return text
+
+
+def _bare(text: str) -> str:
+    """Without what cannot be seen: it is left out of messages, and would hide a secret until then."""
+    return "".join(c for c in text if c.isprintable() and not c.isspace())
 
 
 def _parameters(entries: list[dict[str, Any]]) -> Iterator[str]:
