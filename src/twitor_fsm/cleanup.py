@@ -63,6 +63,8 @@ async def _run_one(task: CleanupTask, timeout_s: float) -> str | None:
 
 async def _await(task: CleanupTask) -> None:
     try:
+        if not callable(task) and not inspect.isawaitable(task):
+            raise TypeError("neither awaitable nor callable")  # a client instead of its `aclose()`
         outcome = task() if callable(task) else task
         if inspect.isawaitable(outcome):
             await outcome

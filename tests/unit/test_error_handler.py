@@ -373,6 +373,15 @@ async def test_a_cancelled_caller_leaves_when_the_save_has_ended() -> None:
 # -- graceful shutdown -----------------------------------------------------------------------------
 
 
+async def test_what_is_no_cleanup_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A client, say, where its `aclose()` was meant: nothing closes it."""
+    no_task: Any = object()
+
+    await handler().graceful_shutdown(context(MemoryError()), cleanup_tasks=[no_task])
+
+    assert "cleanup object failed: TypeError" in caplog.text
+
+
 async def test_a_shutdown_saves_once_then_cleans_up_in_order_and_returns() -> None:
     manager, order = Manager(), []
 
