@@ -14,6 +14,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
+from pooler import pooling
 from store_factories import new_postgres_database, postgres_server
 from valkey_server import Server
 
@@ -273,6 +274,29 @@ def test_statements_may_be_kept_as_the_url_says(
     named = url.update_query_dict(options).render_as_string(hide_password=False)
     assert run("db", "upgrade", db=named).exit_code == 0
     assert run("status", db=named).exit_code == 0
+
+
+def test_behind_a_pooler_of_transactions_everything_is_stored(
+    run: Twitor, url: sa.URL, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.jsonl"
+    posts = [{"id": str(n), "text": f"text {n}"} for n in range(1, 301)]
+    pages = [{"data": part, "meta": {}} for part in (posts[:100], posts[100:200], posts[200:])]
+    saved.write_text("".join(json.dumps(page) + "\n" for page in pages))
+    with pooling(f"{url.query['host']}/.s.PGSQL.5432") as port:
+        through = url.set(host="127.0.0.1", port=port, query={"sslmode": "disable"})
+        plain = through.render_as_string(hide_password=False)
+        named = f"{plain}&statement_cache_size=0"
+        assert run("db", "upgrade", db=named).exit_code == 0
+        crawled = run("crawl", str(saved), "-q", "--json", db=named)
+        assert (crawled.exit_code, json.loads(crawled.stdout)["stored"]) == (0, 300), crawled.output
+        assert len(run("export", db=named).stdout.splitlines()) == 300
+
+        refused = run("crawl", str(saved), "--user-id", "other", "-q", db=plain)
+
+    assert refused.exit_code == 14
+    (line,) = refused.stderr.splitlines()
+    assert "add to the database's URL: statement_cache_size=0" in line
 
 
 def test_a_schema_that_is_not_there_is_told(run: Twitor, url: sa.URL) -> None:
