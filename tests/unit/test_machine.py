@@ -225,6 +225,8 @@ def _spec(**changes: object) -> MachineSpec:
 
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"states": (StateDef("a", Kind.WORK), StateDef("a", Kind.FINAL))}, "defined twice"),
+    ({"states": (StateDef("a", Kind.WORK), StateDef("=", Kind.FINAL))}, "can be named '='"),
+    ({"rows": (Row("state", ("a",), "b"),)}, "no trigger can be named 'state'"),
     ({"initial": "z"}, "initial state 'z'"),
     ({"states": (StateDef("a", Kind.WORK), StateDef("b", Kind.WORK))}, "no state is final"),
     ({"rows": (Row("go", ("a",), "z"),)}, "go: a -> z: unknown state 'z'"),

@@ -5,7 +5,7 @@ Pure. Must not know: how a table is run.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .words import Durability, Effect, Kind
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprint", "problems"]
 
+_NO_STATES: Final = frozenset({"", "="})
+_NO_TRIGGERS: Final = frozenset({"", "state"})
+"""Words that mean something else to the library which runs a table (`transitions`): "the same", its own attribute."""
+
 
 def problems(spec: "MachineSpec") -> Iterator[str]:
     """Everything wrong with a table, most basic first."""
@@ -21,6 +25,11 @@ def problems(spec: "MachineSpec") -> Iterator[str]:
     for name in names:
         if names.count(name) > 1:
             yield f"state {name!r} is defined twice"
+        if name in _NO_STATES:
+            yield f"no state can be named {name!r}"
+    for trigger in spec.triggers:
+        if trigger in _NO_TRIGGERS:
+            yield f"no trigger can be named {str(trigger)!r}"
     if spec.initial not in names:
         yield f"the initial state {str(spec.initial)!r} is not among the states"
     kinds = {str(state.name): state.kind for state in spec.states}
