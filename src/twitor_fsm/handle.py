@@ -12,8 +12,9 @@ from .core.states import Trigger
 from .core.taxonomy import Reason
 from .errors import ConfigurationError
 from .events import Event, Observer
+from .handling import Handler
 from .report import CrawlReport
-from .session import CrawlSession, Handler
+from .session import CrawlSession
 
 __all__ = ["CrawlHandle", "CrawlOptions"]
 

@@ -6,7 +6,7 @@ out what became of a commit whose answer was lost. Takes no decision about the c
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 import attrs
 
@@ -41,6 +41,17 @@ class Work:
     retries: int = 0
     pauses: int = 0
     errors: dict[str, int] = attrs.field(factory=dict)
+
+    @classmethod
+    def since(cls, before: Counters) -> Self:
+        """What goes on counting where a session stood."""
+        return cls(
+            before.requests,
+            before.items_fetched,
+            before.retries,
+            before.pauses,
+            dict(before.errors),
+        )
 
     def note_error(self, category: ErrorCategory) -> None:
         """Count one error."""

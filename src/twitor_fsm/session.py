@@ -2,18 +2,16 @@
 
 No decision of its own: what to do next comes from `core.plan`, what an error means from `core.recovery`, what an event
 does from the machine. One event at a time; a wait is never part of a step.
+Must not know: how a handler is kept within its time, how a lease is renewed, how steps become durable.
 """
 
 import asyncio
-import inspect
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
-import msgspec
 
-from .classify import is_cancellation
 from .cleanup import CleanupTask, discard_cleanup, run_cleanup
 from .clock import Clock
 from .core import plan as ops
@@ -23,15 +21,18 @@ from .core.records import Claim, Counters, Skip
 from .core.recovery import Policy, decide, is_believable
 from .core.states import Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorCategory, Reason
-from .errors import ConfigurationError, CursorRefused, InvalidItem, LeaseLost, StoreError
+from .ending import report_of_run
+from .errors import CursorRefused, LeaseLost, StoreError
 from .events import EventHub
 from .fetching import Failed, Fetcher
+from .handling import Handler, Handling
+from .heartbeat import Heartbeat
 from .inbox import Inbox, InboxEvent, end_task
 from .ledger import Contents, Interrupted, Ledger, Work
 from .log_facts import doing, logger_of, speak_for
 from .machine import Machine
 from .ownership import LIVE_RUNS
-from .plugins import is_finite, price_of
+from .plugins import price_of
 from .report import CrawlReport
 from .sources.base import InvalidRaw, Item, Source
 from .steps import Decide, Steps, tally_of
@@ -41,12 +42,6 @@ from .telling import Teller
 __all__ = ["CrawlSession", "Handler", "Limits"]
 
 _LOG: Final = logger_of("twitor_fsm.session")
-
-Handler = Callable[[Item, int], Awaitable[Any]]
-"""An app's own work on one item before it is stored: given the item and the session's fence, may return JSON."""
-
-LATE_S: Final = 1.0
-"""A sign of life that comes so much too late, seconds, is told: the loop was blocked."""
 
 _NAMES: Final[Mapping[type[ops.Operation], str]] = {
     ops.Fetch: "fetch",
@@ -123,21 +118,27 @@ class CrawlSession:
         self._clock = clock
         self._limits = limits
         self.run_id: Final = run_id
-        self._handler = handler
+        self._handling = (
+            Handling(handler, fence=session.fence, timeout_s=limits.handler_timeout_s)
+            if handler is not None
+            else None
+        )
         self._cleanup = tuple(cleanup)
         self._waits = wait
         self._kinds = machine.spec.kinds
         self._allowed = policy.max_retries
         self._inbox = Inbox(clock)
         self._teller = Teller(claim, clock, self.hub)
-        before = session.counters
-        work = Work(
-            before.requests,
-            before.items_fetched,
-            before.retries,
-            before.pauses,
-            dict(before.errors),
+        self._heartbeat = Heartbeat(
+            session,
+            store,
+            clock,
+            lease_s=limits.lease_s,
+            on_wish=self._wished,
+            on_lost=self._lease_lost,
+            extra=self._teller.extra("heartbeat"),
         )
+        work = Work.since(session.counters)
         self._fetcher = Fetcher(source, session.crawl.user_id, work)
         self._ledger = Ledger(
             store,
@@ -154,7 +155,7 @@ class CrawlSession:
                 claim.checkpoint,
                 rules=rules,
                 ordinal=session.ordinal,
-                tally=tally_of(before),
+                tally=tally_of(session.counters),
                 due_skips=claim.due_skips,
             ),
             work=work,
@@ -172,10 +173,6 @@ class CrawlSession:
             self._steps.closed(claim.closed_until)
         self.main: asyncio.Task[CrawlReport] | None = None
         """The session's own task, once it runs."""
-        self._handling: asyncio.Timeout | None = None
-        self._beating = asyncio.Lock()
-        """Held by a sign of life under way: one that came after the release would take the lease back."""
-        self._is_released = False
         self._lost = False
         self._is_restart = claim.taken_over
         self._cleanup_errors: tuple[str, ...] = ()
@@ -192,8 +189,8 @@ class CrawlSession:
             now=self._clock.now(), reason=reason, message=message, tries_allowed=self._allowed
         )
         self._inbox.put(InboxEvent(str(trigger), facts))
-        if trigger == Trigger.CANCEL:
-            self._hurry_handler(self._limits.cancel_grace_s)
+        if trigger == Trigger.CANCEL and self._handling is not None:
+            self._handling.hurry(self._limits.cancel_grace_s)
 
     @property
     def value(self) -> SessionValue:
@@ -236,8 +233,8 @@ class CrawlSession:
 
     async def _live(self) -> CrawlReport:
         speak_for(self.session_id, self.claim.session.crawl.user_id)
-        self._teller.started(resumed=self._is_resumed)
-        heart = asyncio.create_task(self._beat())
+        self._teller.started(resumed=self.claim.is_resumed)
+        heart = asyncio.create_task(self._heartbeat.run())
         try:
             await self._loop()
             while not self._lost and not self._is_final and not await self._left():
@@ -248,23 +245,30 @@ class CrawlSession:
             await self._fetcher.drop()
             await end_task(heart)
             discard_cleanup(self._cleanup)
-            report = self._report()
+            report = report_of_run(
+                self.claim,
+                self._ledger,
+                self._steps,
+                price_usd=price_of(self.source),
+                is_lost=self._lost,
+                cleanup_errors=self._cleanup_errors,
+            )
             self._teller.ended(report)
         return report
 
     async def _left(self) -> bool:
         """Leave a paused session; whether nothing came up meanwhile."""
         try:
-            async with self._beating:
+            async with self._heartbeat.resting():
                 wish = await self._steps.release()
-                self._is_released = True
         except LeaseLost:
             self._lost = True
             return True
         if wish is not None:
             self.cancel(wish)
-        self._is_released = not self._inbox
-        return self._is_released
+        if self._inbox:
+            self._heartbeat.go_on()
+        return not self._inbox
 
     async def _loop(self) -> None:
         bugs = 0
@@ -312,10 +316,6 @@ class CrawlSession:
     @property
     def _is_final(self) -> bool:
         return self._kinds[self._ledger.value.state] is Kind.FINAL
-
-    @property
-    def _is_resumed(self) -> bool:
-        return self.claim.taken_over or self.claim.session.resumed_from is not None
 
     async def _perform(self, operation: ops.Operation) -> None:
         doing(_NAMES.get(type(operation), "session"))
@@ -406,12 +406,11 @@ class CrawlSession:
         self._steps.progress = self._steps.progress.looked_up(known)
 
     async def _handle(self, index: int) -> None:
-        item, handler = self._steps.contents.items[index], self._handler
-        if handler is None or not isinstance(item, Item):
+        item, handling = self._steps.contents.items[index], self._handling
+        if handling is None or not isinstance(item, Item):
             raise AssertionError("the plan asked for a handler on something that has none")
         try:
-            result = await self._handled(handler, item)
-            encoded = None if result is None else _as_json(result)
+            result = await handling.run(item)
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # noqa: BLE001 - a handler may raise anything; it is classified
@@ -419,39 +418,10 @@ class CrawlSession:
                 return  # its grace is over: the item counts as unhandled
             await self._steps.failed(exc, "handle", index)
             return
-        if encoded is not None:
-            self._steps.contents.results[index] = encoded
+        if result is not None:
+            self._steps.contents.results[index] = result
         self._steps.progress = self._steps.progress.handled()
         self._steps.recovered()
-
-    async def _handled(self, handler: Handler, item: Item) -> Any:
-        """Run it within its time; a cancel shortens that to its grace."""
-        task = asyncio.current_task()
-        before = task.cancelling() if task is not None else 0
-        try:
-            async with asyncio.timeout(self._limits.handler_timeout_s) as self._handling:
-                outcome = handler(item, self.claim.session.fence)
-                if not inspect.isawaitable(outcome):
-                    raise ConfigurationError(
-                        f"the handler gave a {type(outcome).__name__}, so it is no coroutine function (`async def`); "
-                        "its item was not stored"
-                    )
-                return await _ungrouped(outcome)
-        except asyncio.CancelledError as exc:
-            if task is not None and task.cancelling() == before:
-                raise ConfigurationError(
-                    f"the handler raised {type(exc).__name__} although nobody had cancelled it; its item was not stored"
-                ) from exc
-            raise
-        finally:
-            self._handling = None
-
-    def _hurry_handler(self, seconds: float) -> None:
-        """A handler that runs now gets at most so much longer."""
-        if self._handling is not None and not self._handling.expired():
-            when = asyncio.get_running_loop().time() + seconds
-            before = self._handling.when()
-            self._handling.reschedule(when if before is None else min(when, before))
 
     async def _run_cleanup(self) -> None:
         tasks, self._cleanup = self._cleanup, ()
@@ -461,112 +431,20 @@ class CrawlSession:
             extra=self._teller.extra("cleanup"),
         )
 
-    async def _beat(self) -> None:
-        """A sign of life at a third of the lease; hears of cancel wishes, of a new owner, and of a blocked loop."""
-        session, lease_s = self.claim.session, self._limits.lease_s
-        loop, pace_s = asyncio.get_running_loop(), lease_s / 3.0
-        for_ever = loop.create_future()
-        while True:
-            due = loop.time() + pace_s
-            await asyncio.wait({for_ever}, timeout=pace_s)
-            if loop.time() - due > LATE_S:
-                _LOG.warning(
-                    "the event loop stood still for %.1f s or longer: something blocks it (a handler, a source or an "
-                    "observer that does not await), and nothing of this process goes on meanwhile. After %g s another "
-                    "process may take the session over; put such work into asyncio.to_thread",
-                    loop.time() - due,
-                    lease_s,
-                    extra=self._teller.extra("heartbeat"),
-                )
-            try:
-                async with self._beating:
-                    if self._is_released:
-                        continue
-                    now = self._clock.now()
-                    wish = await self._store.heartbeat(
-                        session.session_id, session.fence, now=now, lease_until=now + lease_s
-                    )
-            except LeaseLost:
-                if (
-                    self._ledger.is_closing
-                ):  # its commit finds out by itself whether there is another owner
-                    return
-                self._lost = True
-                self._inbox.wake()
-                self._hurry_handler(0.0)
-                return
-            except Exception as exc:  # noqa: BLE001 - the next beat may work; without beats the lease ends
-                _LOG.warning("no sign of life: %s", exc, extra=self._teller.extra("heartbeat"))
-                continue
-            if wish is not None and not self._inbox:
-                self.cancel(wish)
+    # -- the lease --------------------------------------------------------------------------------
 
-    # -- the report -------------------------------------------------------------------------------
+    def _wished(self, reason: str) -> None:
+        if not self._inbox:
+            self.cancel(reason)
 
-    def _report(self) -> CrawlReport:
-        value, session, steps = self._ledger.value, self.claim.session, self._steps
-        category, reason = value.category, value.reason
-        if steps.cause is not None and value.state != State.COMPLETED:
-            category, reason = steps.cause
-        if self._lost:
-            category, reason = None, Reason.LEASE_LOST
-        counters, price = steps.counters(), price_of(self.source)
-        return CrawlReport(
-            session_id=self.session_id,
-            user_id=session.crawl.user_id,
-            source=session.crawl.source,
-            state=str(value.state),
-            category=category,
-            reason=str(reason) if reason is not None else None,
-            message=self._message(category),
-            counters=counters,
-            skipped_items=tuple(steps.skipped),
-            cost_usd_estimate=None if price is None else round(counters.items_fetched * price, 6),
-            resume_at=value.resume_at,
-            durable=not steps.store_is_out,
-            lost=self._lost,
-            resumed=self._is_resumed,
-            resumed_from=session.resumed_from,
-            cleanup_errors=self._cleanup_errors,
-        )
-
-    def _message(self, category: ErrorCategory | None) -> str:
-        state = self._ledger.value.state
-        if self._lost:
-            return str(LeaseLost(self.session_id))
-        if state == State.COMPLETED:
-            return "complete: everything in the listing is stored or recorded as skipped"
-        if state == State.PAUSED_RATE_LIMIT:
-            return "paused until the rate limit resets; a checkpoint is saved, run again to go on"
-        if self._steps.store_is_out and category is None:
-            return "stopped while the database was out; what was committed before stands, run again to go on"
-        if category is None:
-            why = self._ledger.message or "stopped"
-            return f"{why}; a checkpoint is saved, run again to go on"
-        return self._ledger.message
+    def _lease_lost(self) -> None:
+        if self._ledger.is_closing:
+            return  # its commit finds out by itself whether there is another owner
+        self._lost = True
+        self._inbox.wake()
+        if self._handling is not None:
+            self._handling.hurry(0.0)
 
 
 def _invalid(items: tuple[Item | InvalidRaw, ...]) -> frozenset[int]:
     return frozenset(i for i, item in enumerate(items) if isinstance(item, InvalidRaw))
-
-
-async def _ungrouped(outcome: Awaitable[Any]) -> Any:
-    """What a handler gives; a cancellation that it put into a group is one again, for `timeout` knows it bare only."""
-    try:
-        return await outcome
-    except BaseExceptionGroup as exc:
-        if is_cancellation(exc):
-            raise asyncio.CancelledError from exc
-        raise
-
-
-def _as_json(result: Any) -> str:
-    if not is_finite(result):
-        raise InvalidItem("the handler returned a number that JSON does not know (NaN or infinite)")
-    try:
-        return msgspec.json.encode(result).decode()
-    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise ConfigurationError(
-            f"the handler returned {type(result).__name__}, which JSON cannot hold; its item was not stored. "
-            "Return plain values or None"
-        ) from exc

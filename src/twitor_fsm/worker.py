@@ -34,11 +34,11 @@ from .errors import (
     TaskRefused,
     TwitorError,
 )
+from .handling import Handler
 from .log_facts import logger_of
 from .ownership import is_gone
 from .queue_manager import LEASE_LOST, Postpone, QueueManager, QueueTask, Reject
 from .report import CrawlReport
-from .session import Handler
 from .sources.base import Source
 from .sources.shared import SharedSource
 

@@ -168,3 +168,8 @@ class Claim:
     taken_over: bool
     closed_until: float | None
     due_skips: int
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the session goes on with earlier progress, its own or another's."""
+        return self.taken_over or self.session.resumed_from is not None
