@@ -54,7 +54,7 @@ _NAMES: Final[Mapping[type[ops.Operation], str]] = {
 }
 """Operations as log records name them."""
 
-REDO_PORTION: Final = 100
+SKIPS_AT_ONCE: Final = 100
 """Skipped items that are tried again at a time."""
 
 
@@ -126,7 +126,7 @@ class CrawlSession:
         self._cleanup = tuple(cleanup)
         self._waits = wait
         self._kinds = machine.spec.kinds
-        self._allowed = policy.max_retries
+        self._max_retries = policy.max_retries
         self._inbox = Inbox(clock)
         self._teller = Teller(claim, clock, self.hub)
         self._heartbeat = Heartbeat(
@@ -186,7 +186,7 @@ class CrawlSession:
     def post(self, trigger: str, *, reason: str | None = None, message: str = "") -> None:
         """Put an event into the inbox (an extended machine has triggers of its own); cancel goes first."""
         facts = Facts(
-            now=self._clock.now(), reason=reason, message=message, tries_allowed=self._allowed
+            now=self._clock.now(), reason=reason, message=message, tries_allowed=self._max_retries
         )
         self._inbox.put(InboxEvent(str(trigger), facts))
         if trigger == Trigger.CANCEL and self._handling is not None:
@@ -324,8 +324,8 @@ class CrawlSession:
             case ops.Fetch():
                 await self._fetch(operation)
             case ops.FetchSkipped():
-                skips = await ledger.read(lambda: self._store.due_skips(crawl, REDO_PORTION))
-                self._again(skips)
+                skips = await ledger.read(lambda: self._store.due_skips(crawl, SKIPS_AT_ONCE))
+                self._fetched_skipped(skips)
             case ops.Lookup(keys):
                 self._looked_up(await ledger.read(lambda: self._store.lookup(crawl, keys)))
             case ops.Count(above, walk):
@@ -381,8 +381,8 @@ class CrawlSession:
                 return
         await self._steps.failed(error, "fetch")
 
-    def _again(self, skips: list[Skip]) -> None:
-        """Skipped items are a page of their own."""
+    def _fetched_skipped(self, skips: list[Skip]) -> None:
+        """Skipped items that are tried again are a page of their own."""
         items = tuple(self._decoded(skip) for skip in skips)
         self._steps.contents = Contents(items)
         self._steps.progress = self._steps.progress.fetched_skipped(
