@@ -22,14 +22,7 @@ _NO_TRIGGERS: Final = frozenset({"", "state"})
 def problems(spec: "MachineSpec") -> Iterator[str]:
     """Everything wrong with a table, most basic first."""
     names = [str(state.name) for state in spec.states]
-    for name in names:
-        if names.count(name) > 1:
-            yield f"state {name!r} is defined twice"
-        if name in _NO_STATES:
-            yield f"no state can be named {name!r}"
-    for trigger in spec.triggers:
-        if trigger in _NO_TRIGGERS:
-            yield f"no trigger can be named {str(trigger)!r}"
+    yield from _misnamed(spec, names)
     if spec.initial not in names:
         yield f"the initial state {str(spec.initial)!r} is not among the states"
     kinds = {str(state.name): state.kind for state in spec.states}
@@ -46,6 +39,17 @@ def problems(spec: "MachineSpec") -> Iterator[str]:
                 yield f"state {str(name)!r} is final and cannot absorb events"
     yield from _shadowed(spec)
     yield from _unreachable(spec, kinds)
+
+
+def _misnamed(spec: "MachineSpec", names: list[str]) -> Iterator[str]:
+    for name in names:
+        if names.count(name) > 1:
+            yield f"state {name!r} is defined twice"
+        if name in _NO_STATES:
+            yield f"no state can be named {name!r}"
+    for trigger in spec.triggers:
+        if trigger in _NO_TRIGGERS:
+            yield f"no trigger can be named {str(trigger)!r}"
 
 
 def _row_problems(row: "Row", spec: "MachineSpec", kinds: Mapping[str, Kind]) -> Iterator[str]:
