@@ -10,6 +10,7 @@ import pytest
 from redis.crc import key_slot
 from valkey_server import QueueNames, until
 
+from twitor_fsm.clock import SystemClock
 from twitor_fsm.config import Settings
 from twitor_fsm.errors import ConfigurationError, QueueError, QueueFull, TaskRefused
 from twitor_fsm.queue_manager import DeadReason, QueueManager, QueueTask
@@ -381,6 +382,34 @@ async def test_a_full_queue_blocks_until_there_is_room(names: QueueNames) -> Non
             await queue.complete(task)
         assert found == list(range(7))
         assert len(await producing) == 7
+
+
+class Noticed(SystemClock):
+    """A clock that tells when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.slept = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.set()
+        await super().sleep(seconds)
+
+
+async def test_who_waits_for_room_hears_of_a_disconnect(names: QueueNames) -> None:
+    """It went on asking, over connections that nobody closed."""
+    clock = Noticed()
+    async with manager(names, max_size=1, when_full="block", clock=clock) as queue:
+        await queue.enqueue("x", {"n": 1})
+        connection = queue._now_open.connection
+        waiting = asyncio.create_task(queue.enqueue("x", {"n": 2}))
+        await clock.slept.wait()
+        await queue.disconnect()
+
+        with pytest.raises(QueueError, match="is not connected; nothing was done"):
+            await asyncio.wait_for(waiting, 5)
+        assert connection._idle == []
+    async with manager(names) as again:
+        assert [task.payload for task in await drained(again)] == [{"n": 1}]
 
 
 @pytest.mark.parametrize(

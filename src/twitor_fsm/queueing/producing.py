@@ -4,6 +4,7 @@ Must not know: who takes them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from uuid_utils import uuid7
@@ -36,7 +37,7 @@ class Producer:
 
         Args:
             options: Bounds, and the retries of a task that says nothing of them.
-            queue: The scripts of the connection that is open now.
+            queue: The scripts of the connection that is open now; raises `QueueError` when none is.
             persistence: Repeats calls.
             clock: For the wait for room.
         """
@@ -84,10 +85,13 @@ class Producer:
             yield tasks[start : start + size]
 
     async def _add(self, tasks: list[NewTask]) -> int:
-        queue, bound = self._queue(), self._options.max_size or 0
+        bound = self._options.max_size or 0
         while True:
+            queue = self._queue()  # in each turn: it may have been disconnected meanwhile
             try:
-                return await self._persistence.briefly(lambda: queue.enqueue(tasks, max_size=bound))
+                return await self._persistence.briefly(
+                    partial(queue.enqueue, tasks, max_size=bound)
+                )
             except QueueFull:
                 if not self._options.is_blocking:
                     raise
