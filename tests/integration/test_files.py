@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import ConfigurationError, CursorRefused, UnreadableFile
 from twitor_fsm.simulator import Simulator
 from twitor_fsm.sources import file_elements
@@ -335,6 +336,57 @@ async def test_a_foreign_cursor_is_refused(tmp_path: Path, cursor: str) -> None:
     async with FileBookmarks(write(tmp_path, text(RECORDS))) as source:
         with pytest.raises(CursorRefused):
             await source.fetch("1", cursor, None)
+
+
+def saved_pages(first: int, upto: int) -> bytes:
+    pages = (api_page(number, 100) for number in range(first, upto, 100))
+    return b"".join(text(page) + b"\n" for page in pages)
+
+
+async def test_what_was_written_behind_a_crawled_file_is_found_by_the_same_source(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, saved_pages(1000, 1500))
+    async with CrawlEngine(str(tmp_path / "a.db")) as engine, FileBookmarks(path) as source:
+        await engine.crawl(source, user_id="me")
+        path.write_bytes(saved_pages(1000, 1500) + saved_pages(9000, 9100))
+
+        again = await engine.crawl(source, user_id="me")
+
+    assert (again.completed, again.counters.stored) == (True, 100)
+
+
+async def test_a_file_that_is_cut_while_it_is_read_is_not_taken_for_the_whole(
+    tmp_path: Path,
+) -> None:
+    """It is being written anew, say: the end of what is there is not the end of what the crawl is named for."""
+    path = write(tmp_path, whole := saved_pages(1000, 2000))
+
+    async def cut(item: Item, _fence: int) -> None:
+        if item.key == "1150":
+            path.write_bytes(saved_pages(1000, 1500))
+
+    async with CrawlEngine(str(tmp_path / "a.db")) as engine:
+        first = await engine.crawl(FileBookmarks(path, page_size=100), user_id="me", handler=cut)
+        path.write_bytes(whole)
+        second = await engine.crawl(FileBookmarks(path), user_id="me")
+
+    assert (first.completed, first.counters.stored) == (False, 500)
+    assert "was cut or replaced while it was read" in first.message
+    assert (second.completed, second.counters.stored) == (True, 500)
+
+
+async def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    path = write(tmp_path, saved_pages(1000, 1300))
+
+    async def grow(item: Item, _fence: int) -> None:
+        if item.key == "1150":
+            path.write_bytes(saved_pages(1000, 1500))
+
+    async with CrawlEngine(str(tmp_path / "a.db")) as engine:
+        first = await engine.crawl(FileBookmarks(path, page_size=100), user_id="me", handler=grow)
+
+    assert (first.completed, first.counters.stored) == (True, 500)
 
 
 def test_the_name_stands_for_the_content(tmp_path: Path) -> None:

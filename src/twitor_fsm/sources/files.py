@@ -11,8 +11,10 @@ import threading
 from pathlib import Path
 from typing import Final, Self
 
+import attrs
+
 from ..errors import ConfigurationError, UnreadableFile
-from .base import InvalidRaw, Item, Page
+from .base import End, InvalidRaw, Item, Page
 from .file_reader import FileReader, ends_of
 from .file_words import shown
 from .formats import FORMATS
@@ -37,7 +39,7 @@ class FileBookmarks:
     is noticed.
 
     Args:
-        path: The file; its first and last 4 KiB are read at once, to name the crawl.
+        path: The file; its first and last 4 KiB are read whenever the crawl's name is asked for.
         page_size: Items of a page, 1 to 10,000; a saved page of the API may be spread over several.
         likes: Store the likes of a file that holds some; without it, such a file is refused.
         max_item_bytes: A larger bookmark is invalid: it is skipped and kept.
@@ -67,19 +69,21 @@ class FileBookmarks:
         self._max_item_bytes: Final = max_item_bytes
         self._page_size: Final = page_size
         self._likes: Final = likes
-        self._name: Final = _name_of(self._path) + ("+likes" if likes else "")
+        self._named: _Content | None = None
         self._lock: Final = threading.Lock()
         self._reader: FileReader | None = None  # touched on threads only, under the lock
 
     @property
     def name(self) -> str:
-        """The word "file:", the file's name, and eight digits that stand for its content.
+        """The word "file:", the file's name, and eight digits that stand for what it holds now: its size and its ends.
 
         Another path to the same content is the same crawl. A file that was changed is another crawl: how far the
         listing of the old one was known says nothing about the new one, so it is walked whole. That costs nothing, and
         what is stored already is not stored again.
         """
-        return self._name
+        self._named = found = _Content.of(self._path)
+        digits = "" if found is None else f"@{found.digits}"
+        return f"{_name_of(self._path)}{digits}{'+likes' if self._likes else ''}"
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +151,8 @@ class FileBookmarks:
                     self._reader = FileReader.open(
                         self._path, cursor, likes=self._likes, limit=self._max_item_bytes
                     )
-                return self._reader.page(size)
+                page = self._reader.page(size)
+                return self._without_end(page) if page.end is End.VERIFIED else page
             except OSError as exc:
                 self._shut()
                 raise UnreadableFile(
@@ -156,6 +161,23 @@ class FileBookmarks:
             except BaseException:
                 self._shut()
                 raise
+
+    def _without_end(self, page: Page) -> Page:
+        """The last page; that it is the last is not said of a file that was cut or replaced since the crawl was named.
+
+        The end of what is there now would count as that of the listing that the name stands for.
+
+        Raises:
+            UnreadableFile: There is nothing left but to say so.
+        """
+        if self._named is None or self._named.may_have_become(_Content.of(self._path)):
+            return page
+        if not page.items or self._reader is None:
+            raise UnreadableFile(
+                f"{shown(self._path)} was cut or replaced while it was read; what was read is stored and stays. Run again "
+                "when it is whole"
+            )
+        return attrs.evolve(page, next_cursor=self._reader.cursor, end=End.MORE)
 
     def _close(self) -> None:
         with self._lock:
@@ -167,17 +189,38 @@ class FileBookmarks:
             reader.close()
 
 
+@attrs.frozen
+class _Content:
+    """What a file's name in the books stands for: its size and its ends."""
+
+    size: int
+    head: bytes
+    tail: bytes
+
+    @classmethod
+    def of(cls, path: Path) -> "_Content | None":
+        """Of a file as it is now; None if there is none to be read."""
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                return None
+            with path.open("rb") as file:
+                return cls(found.st_size, *ends_of(file, found.st_size))
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def digits(self) -> str:
+        """Eight digits."""
+        text = b"%d\0%b\0%b" % (self.size, self.head, self.tail)
+        return hashlib.blake2b(text, digest_size=4).hexdigest()
+
+    def may_have_become(self, other: "_Content | None") -> bool:
+        """Whether the other may be this one with something written behind it, so that it holds all of it."""
+        return other is not None and other.size >= self.size and other.head.startswith(self.head)
+
+
 def _name_of(path: Path) -> str:
-    """The crawl's name; without digits for the content if there is none to be read now."""
+    """The crawl's name, without digits for the content."""
     safe = "".join(c if c.isprintable() and not c.isspace() else "_" for c in path.name)
-    name = "file:" + safe[:_NAME_CHARS]
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            return name
-        with path.open("rb") as file:
-            head, tail = ends_of(file, found.st_size)
-    except (OSError, ValueError):
-        return name
-    digest = hashlib.blake2b(b"%d\0%b\0%b" % (found.st_size, head, tail), digest_size=4)
-    return f"{name}@{digest.hexdigest()}"
+    return f"file:{safe[:_NAME_CHARS]}"
