@@ -1,7 +1,7 @@
 """Loggers whose records all carry session_id, user_id and operation.
 
-A session says who it is and what it does just then; tasks that it starts inherit that, so that a source, say, need not
-know whose session it serves. Configures nothing. Must not know: what is logged.
+A session, and whoever works on a task of the queue, says who it is and what it does just then; tasks that it starts
+inherit that, so that a source, say, need not know whose session it serves. Configures nothing. Must not know: what is logged.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final
 
-__all__ = ["FACTS", "doing", "logger_of", "speak_for"]
+__all__ = ["FACTS", "doing", "logger_of", "speak_for", "work_on"]
 
 FACTS: Final = ("session_id", "user_id", "operation")
 """What each record carries; None when unknown."""
@@ -23,6 +23,11 @@ _DOING: Final[ContextVar[Mapping[str, str | None]]] = ContextVar(
 def speak_for(session_id: str, user_id: str) -> None:
     """The calling task, and those that it starts, work for this session from now on."""
     _DOING.set({"session_id": session_id, "user_id": user_id, "operation": None})
+
+
+def work_on(facts: Mapping[str, str]) -> None:
+    """The calling task, and those that it starts, work on what has these of the `FACTS`; the others are unknown."""
+    _DOING.set({**_UNKNOWN, **facts})
 
 
 def doing(operation: str) -> None:

@@ -35,7 +35,7 @@ from .errors import (
     TwitorError,
 )
 from .handling import Handler
-from .log_facts import logger_of
+from .log_facts import doing, logger_of, speak_for
 from .ownership import is_gone
 from .queue_manager import LEASE_LOST, Postpone, QueueManager, QueueTask, Reject
 from .report import CrawlReport
@@ -189,6 +189,8 @@ class Worker:
             if error.reason in DRAINING:
                 self._drain(error.reason)
             raise
+        speak_for(handle.session_id, user_id)
+        doing(CRAWL)
         if self._stop.is_set():
             handle.cancel(Reason.SIGNAL)
         try:
@@ -282,6 +284,7 @@ class Worker:
 
     async def _sweep(self) -> None:
         told: type[Exception] | None = None
+        doing("sweep")
         while True:
             try:
                 await self._engine.store.check()
@@ -336,6 +339,7 @@ class Worker:
                 "session %s cannot be put back into the queue, it stays as it is: %s",
                 records[0].session_id,
                 error,
+                extra={"session_id": records[0].session_id, "user_id": records[0].crawl.user_id},
             )
             return 0
         return len(records)

@@ -4,7 +4,7 @@ A claim that is cancelled, or whose answer was lost, loses nothing: its tasks ar
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -15,7 +15,7 @@ from ..errors import QueueError, TaskLeaseLost
 from ..log_facts import logger_of
 from ..valkey.task_queue import Claim, Claimed, Completed, Lease, TaskQueue
 from .persistence import Persistence, Until
-from .records import DeadReason, QueueTask
+from .records import DeadReason, QueueTask, log_facts_of
 
 __all__ = ["Claimer"]
 
@@ -33,7 +33,8 @@ class Claimer:
         self._persistence: Final = persistence
         self._clock: Final = clock
         self._lease_ms: Final = round(lease_s * 1000)
-        self._done: list[Lease] = []
+        self._done: dict[Lease, Mapping[str, str]] = {}
+        """What waits to be acknowledged, and whose it is, for the log."""
         self._maybe_done: Final[set[Lease]] = set()
         self._unanswered: Final[list[str]] = []
         self._given_back: Final[set[str]] = set()
@@ -41,7 +42,7 @@ class Claimer:
 
     def acknowledge(self, task: QueueTask) -> None:
         """Send this acknowledgement with the next claim or `flush`."""
-        self._done.append(Lease(task.task_id, task.lease_token))
+        self._done[Lease(task.task_id, task.lease_token)] = log_facts_of(task)
 
     @property
     def has_done(self) -> bool:
@@ -60,13 +61,13 @@ class Claimer:
             QueueError: No answer came in time (nothing is lost), or the server refuses.
         """
         is_repeated = bool(self._unanswered)
-        done, self._done = tuple(self._done), []
+        done, self._done = self._done, {}
         ask = Claim(
             nonce=self._unanswered.pop() if is_repeated else uuid4().hex[:12],
             wanted=wanted,
             lease_ms=self._lease_ms,
             may_take_suspect=may_take_suspect,
-            done=done,
+            done=tuple(done),
         )
         try:
             claimed = await self._persistence.persist(
@@ -107,15 +108,15 @@ class Claimer:
         finally:
             self._given_back.discard(ask.nonce)
 
-    def _send_again(self, done: Sequence[Lease]) -> None:
+    def _send_again(self, done: Mapping[Lease, Mapping[str, str]]) -> None:
         """Keep acknowledgements whose answer did not arrive; they may have been done."""
-        self._done[:0] = done
+        self._done = {**done, **self._done}
         self._maybe_done.update(done)
 
-    def _note_lost(self, done: Sequence[Lease], answers: Sequence[bool]) -> None:
-        for lease, was_ours in zip(done, answers, strict=True):
+    def _note_lost(self, done: Mapping[Lease, Mapping[str, str]], answers: Iterable[bool]) -> None:
+        for (lease, facts), was_ours in zip(done.items(), answers, strict=True):
             if not was_ours and lease not in self._maybe_done:
-                _LOG.warning("%s", TaskLeaseLost(lease.task_id))
+                _LOG.warning("%s", TaskLeaseLost(lease.task_id), extra=facts)
         self._maybe_done.difference_update(done)
 
     async def _bury(self, task_id: bytes, token: int) -> None:
@@ -132,10 +133,10 @@ class Claimer:
             QueueError: They were not sent; they still wait.
         """
         while self._done:
-            done, self._done = tuple(self._done), []
+            done, self._done = self._done, {}
             try:
                 answers = await self._persistence.persist(
-                    partial(self._complete, done), until=until
+                    partial(self._complete, tuple(done)), until=until
                 )
             except BaseException:
                 self._send_again(done)

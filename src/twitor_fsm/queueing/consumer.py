@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from ..clock import Clock
 from ..errors import QueueError, QueueUnavailable
-from ..log_facts import logger_of
+from ..log_facts import logger_of, work_on
 from .bell import LOOK_S, Bell, quiet_s
 from .claiming import Claimer
 from .desk import Desk
 from .holding import Holding
-from .records import DeadReason, QueueTask
+from .records import DeadReason, QueueTask, log_facts_of
 
 __all__ = ["LEASE_LOST", "Consumer", "Handler", "Postpone", "Reject"]
 
@@ -178,6 +178,7 @@ class Consumer:
             running.exception()  # seen
 
     async def _run(self, task: QueueTask) -> None:
+        work_on(log_facts_of(task))
         try:
             await self._handler(task)
         except asyncio.CancelledError as error:

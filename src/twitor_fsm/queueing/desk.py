@@ -17,7 +17,7 @@ from .bell import Bell, quiet_s
 from .claiming import Claimer
 from .holding import RENEW_AT_MOST_S, Holding
 from .persistence import PATIENCE_S, Persistence, Until
-from .records import DeadReason, QueueTask
+from .records import DeadReason, QueueTask, log_facts_of
 from .takers import Takers, current_task, is_received_by
 
 __all__ = ["Desk", "Owner"]
@@ -95,6 +95,7 @@ class Desk:
                     "task %s is given back: an asyncio task of its own took it, so whether it was seen, and done, is "
                     "not known; call complete(task) when it is done",
                     held.task.task_id,
+                    extra=log_facts_of(held.task),
                 )
         await self._claimer.flush(until=until)
         if back:
@@ -170,14 +171,17 @@ class Desk:
             (answer,) = await self._persistence.persist(once, until=until)
         except QueueUnavailable as error:
             _LOG.warning(
-                "task %s is done but not acknowledged, it comes again: %s", task.task_id, error
+                "task %s is done but not acknowledged, it comes again: %s",
+                task.task_id,
+                error,
+                extra=log_facts_of(task),
             )
             return False
         if answer is Completed.DONE or lease in self._restorable:
             return True
         if answer is Completed.GONE and is_unknown:  # by the try whose answer was lost
             return True
-        _LOG.warning("%s", TaskLeaseLost(task.task_id))
+        _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
         return False
 
     async def retry(
@@ -192,7 +196,12 @@ class Desk:
         try:
             return await self.fail(task, error, final=final, until=until)
         except QueueUnavailable as problem:
-            _LOG.warning("task %s comes again when its lease ends: %s", task.task_id, problem)
+            _LOG.warning(
+                "task %s comes again when its lease ends: %s",
+                task.task_id,
+                problem,
+                extra=log_facts_of(task),
+            )
             return True
 
     async def fail(
@@ -222,7 +231,7 @@ class Desk:
             until=until,
         )
         if answer is Retried.NOT_OURS:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+            _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
         return answer is not Retried.DEAD
 
     async def postpone(self, task: QueueTask, delay_s: float, *, until: Until) -> None:
@@ -232,7 +241,7 @@ class Desk:
             lambda _: self._queue.postpone(lease, delay_s=delay_s), until=until
         )
         if not is_ours:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id))
+            _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
 
     async def give_back(self, task: QueueTask) -> None:
         """Return a task with all its tries: one call, not repeated. Raises `QueueUnavailable` as `fail`."""

@@ -15,7 +15,7 @@ from ..clock import Clock
 from ..errors import QueueError, TaskLeaseLost
 from ..log_facts import logger_of
 from ..valkey.task_queue import Lease
-from .records import QueueTask
+from .records import QueueTask, log_facts_of
 
 __all__ = ["RENEW_AT_MOST_S", "Holding"]
 
@@ -137,6 +137,7 @@ class Holding:
                 _LOG.warning(
                     "task %s was neither completed nor retried by who took it; another try begins when its lease ends",
                     task_id,
+                    extra=log_facts_of(held.task),
                 )
         asked = list(self._held.values())
         if not asked:
@@ -152,6 +153,6 @@ class Holding:
 
 
 def _tell_lost(held: Held) -> None:
-    _LOG.warning("%s", TaskLeaseLost(held.task.task_id))
+    _LOG.warning("%s", TaskLeaseLost(held.task.task_id), extra=log_facts_of(held.task))
     if held.on_lost is not None:
         held.on_lost()

@@ -26,6 +26,7 @@ __all__ = [
     "as_text",
     "body_of",
     "dead_task",
+    "log_facts_of",
     "new_task",
     "queue_task",
     "record_of",
@@ -88,6 +89,17 @@ class QueueTask:
     max_retries: int = 0
     created_at: float = 0.0
     lease_token: int = 0
+
+
+def log_facts_of(task: QueueTask) -> dict[str, str]:
+    """What records about a task carry: its type as `operation`, and whose it is if its payload says so in a text.
+
+    Payloads name user and session as the records do: `user_id`, `session_id`.
+    """
+    named = ((name, task.payload.get(name)) for name in ("session_id", "user_id"))
+    return {name: value for name, value in named if isinstance(value, str)} | {
+        "operation": task.task_type
+    }
 
 
 @attrs.frozen(kw_only=True)
