@@ -17,12 +17,21 @@ import attrs
 from .clock import Clock, SystemClock
 from .config import Settings, get_settings
 from .errors import QueueError
+from .queueing.arguments import (
+    NOTHING_CHANGED,
+    check_handler,
+    check_moment,
+    check_reason,
+    check_task,
+    check_whole,
+    pairs_of,
+)
 from .queueing.channel import Channel
 from .queueing.consumer import LEASE_LOST, Handler, Postpone, Reject
 from .queueing.dead_letters import DeadLetters
 from .queueing.desk import Owner
 from .queueing.health import QueueHealth, healthy, unhealthy
-from .queueing.options import QueueOptions, check_number
+from .queueing.options import QueueOptions
 from .queueing.persistence import Persistence
 from .queueing.producing import Producer
 from .queueing.records import MAX_PAYLOAD_BYTES, DeadReason, DeadTask, QueueTask
@@ -280,9 +289,10 @@ class QueueManager:
             delays: A delay for each, in place of `delay`.
 
         Raises:
+            TaskRefused: Not each of them is a type and a payload; nothing was added.
             ValueError: There are not as many ids or delays as tasks; nothing was added.
         """
-        given = list(tasks)
+        given = pairs_of(tasks)
         new = [
             self._producer.write(
                 task_type,
@@ -322,8 +332,10 @@ class QueueManager:
             The task; None if none came in time, or Valkey did not answer in time (which is logged).
 
         Raises:
+            ConfigurationError: `timeout` is no number.
             QueueError: The server refuses this user; not connected.
         """
+        check_moment("timeout", timeout)
         return self._now_open.desk.dequeue(timeout, current_task())
 
     def complete(self, task: QueueTask) -> Coroutine[Any, Any, bool]:
@@ -332,6 +344,7 @@ class QueueManager:
         Returns:
             False if its lease was lost (another try decides) or could not be settled while it lived; both are logged.
         """
+        check_task(task)
         return self._now_open.desk.complete(task, current_task())
 
     def retry_task(self, task: QueueTask) -> Coroutine[Any, Any, bool]:
@@ -343,12 +356,15 @@ class QueueManager:
             False if it went to the dead letters. True if it will be tried again, by whomever: if its lease was lost
             (which is logged) another worker has it already.
         """
+        check_task(task)
         return self._now_open.desk.retry(task, current_task(), sys.exc_info()[1], None)
 
     def reject(
         self, task: QueueTask, reason: DeadReason = DeadReason.REJECTED
     ) -> Coroutine[Any, Any, bool]:
         """Trying again is of no use: the task goes to the dead letters at once. False as `retry_task`."""
+        check_task(task)
+        check_reason(reason)
         return self._now_open.desk.retry(task, current_task(), sys.exc_info()[1], reason)
 
     async def consume(
@@ -367,7 +383,8 @@ class QueueManager:
             ConfigurationError: `concurrency` is out of its range.
             QueueError: The server refuses this user. A lost connection ends nothing.
         """
-        check_number("concurrency", concurrency, 1, 10_000)
+        check_whole("concurrency", concurrency, 1, 10_000)
+        check_handler(handler)
         await self._now_open.consumer(handler, concurrency=concurrency, stop=stop).run()
 
     # -- looking -----------------------------------------------------------------------------------
@@ -378,7 +395,7 @@ class QueueManager:
 
     async def peek(self, limit: int = 10) -> list[QueueTask]:
         """The tasks that are next, in their order, without taking them; their lease token is 0."""
-        check_number("limit", limit, 1, 10_000)
+        check_whole("limit", limit, 1, 10_000, undone=NOTHING_CHANGED)
         queue = self._now_open.queue
         return await self._persistence.briefly(lambda: queue.peek(limit))
 

@@ -8,12 +8,16 @@ from functools import partial
 from typing import Final
 
 from ..valkey.task_queue import TaskQueue
+from .arguments import NOTHING_CHANGED, check_id, check_moment, check_whole
 from .persistence import Persistence
 from .records import DeadReason, DeadTask
 
 __all__ = ["DeadLetters"]
 
 PAGE: Final = 200
+
+MOST: Final = 10**9
+"""Dead letters that a manager may be told to keep at most; more cannot be asked for."""
 
 
 class DeadLetters:
@@ -38,6 +42,7 @@ class DeadLetters:
             task_type: Only those of this type.
             limit: So many at most.
         """
+        check_whole("limit", limit, 0, MOST, undone=NOTHING_CHANGED)
         found: list[DeadTask] = []
         async for task in self._fitting(reason, task_type):
             if len(found) >= limit:
@@ -47,6 +52,7 @@ class DeadLetters:
 
     async def retry(self, task_id: str) -> bool:
         """Give one dead task all its tries again; False if there is none, or its record cannot be read."""
+        check_id(task_id)
         return await self._persistence.briefly(lambda: self._queue.dead_retry([task_id])) == 1
 
     async def retry_all(
@@ -77,6 +83,9 @@ class DeadLetters:
             task_type: Only those of this type.
             died_before: Only those that died before, epoch seconds.
         """
+        if task_id is not None:
+            check_id(task_id)
+        check_moment("died_before", died_before)
         ids = [
             task.task_id
             async for task in self._fitting(reason, task_type)
@@ -87,7 +96,8 @@ class DeadLetters:
 
     async def cap(self, keep: int) -> int:
         """Keep the newest so many; returns how many were forgotten."""
-        ids = [task.task_id async for task in self._fitting(None, None)][max(0, keep) :]
+        check_whole("keep", keep, 0, MOST, undone=NOTHING_CHANGED)
+        ids = [task.task_id async for task in self._fitting(None, None)][keep:]
         return await self._persistence.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
 
     async def _fitting(

@@ -9,40 +9,26 @@ from typing import Any, Final, Literal
 import attrs
 
 from ..config import Settings
-from ..errors import ConfigurationError
 from ..valkey.keys import QueueKeys
+from .arguments import check_number, check_whole, check_word
 
-__all__ = ["QueueOptions", "check_number"]
+__all__ = ["QueueOptions"]
 
 MIB: Final = 1024 * 1024
 
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
-def check_number(name: str, value: object, low: float, high: float) -> None:
-    """See that a number is in its range, both ends included.
-
-    Raises:
-        ConfigurationError: It is not, or is no number.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigurationError(
-            f"{name} is {value!r}, allowed is {low:g} to {high:g}. Nothing was started"
-        )
-
-
 def _number(low: float, high: float) -> _Validator:
     return lambda _, field, value: check_number(field.name, value, low, high)
 
 
-def _word(*allowed: str) -> _Validator:
-    def check(_: Any, field: "attrs.Attribute[Any]", value: object) -> None:
-        if value not in allowed:
-            raise ConfigurationError(
-                f"{field.name} is {value!r}, allowed is {' or '.join(allowed)}. Nothing was started"
-            )
+def _whole(low: int, high: int) -> _Validator:
+    return lambda _, field, value: check_whole(field.name, value, low, high)
 
-    return check
+
+def _word(*allowed: str) -> _Validator:
+    return lambda _, field, value: check_word(field.name, value, allowed)
 
 
 def _queue_name(_: Any, __: "attrs.Attribute[Any]", value: str) -> None:
@@ -60,9 +46,9 @@ class QueueOptions:
     settings: Settings
     queue_name: str = attrs.field(validator=_queue_name)
     lease_s: float = attrs.field(validator=_number(0.05, 86_400))
-    max_size: int | None = attrs.field(validator=attrs.validators.optional(_number(1, 10**12)))
-    max_payload_bytes: int = attrs.field(validator=_number(2, 64 * MIB))
-    max_dead_letters: int = attrs.field(validator=_number(0, 10**9))
+    max_size: int | None = attrs.field(validator=attrs.validators.optional(_whole(1, 10**12)))
+    max_payload_bytes: int = attrs.field(validator=_whole(2, 64 * MIB))
+    max_dead_letters: int = attrs.field(validator=_whole(0, 10**9))
     when_full: Literal["refuse", "block"] = attrs.field(validator=_word("refuse", "block"))
     ack: Literal["auto", "manual"] = attrs.field(validator=_word("auto", "manual"))
 

@@ -202,7 +202,7 @@ def new_task(
         problems.append(f"priority has to be a whole number from {-MAX_PRIORITY} to {MAX_PRIORITY}")
     if not _is_whole(max_retries, 0, MAX_RETRIES):
         problems.append(f"max_retries has to be a whole number from 0 to {MAX_RETRIES}")
-    if isinstance(delay_s, bool) or not 0 <= delay_s <= MAX_DELAY_S:
+    if not _is_number(delay_s) or not 0 <= delay_s <= MAX_DELAY_S:
         problems.append(f"delay has to be from 0 to {MAX_DELAY_S:.0f} seconds")
     if problems:
         raise TaskRefused(f"{'; '.join(problems)}; nothing was added")
@@ -217,6 +217,10 @@ def new_task(
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
