@@ -9,9 +9,12 @@ Must not know: sessions, databases.
 import inspect
 import math
 import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Final, SupportsFloat, SupportsIndex
+from enum import Enum
+from typing import Final, SupportsFloat, SupportsIndex
+
+import attrs
 
 from .errors import ConfigurationError
 from .sources.base import Source
@@ -24,6 +27,7 @@ __all__ = [
     "is_finite",
     "page_sizes_of",
     "price_of",
+    "takes",
     "whole_number",
 ]
 
@@ -110,18 +114,41 @@ def whole_number(value: object) -> int | None:
         return None
 
 
-def is_finite(value: Any, depth: int = 100) -> bool:
-    """Whether JSON can hold every number in plain values and containers; msgspec would write null for those it cannot.
+def is_finite(value: object, depth: int = 100) -> bool:
+    """Whether JSON can hold every number in a value; msgspec would write null for those it cannot.
 
-    It does not look into objects of other classes (attrs, dataclasses), nor deeper than `depth`.
+    It looks into what msgspec writes: containers, attrs classes, dataclasses, Structs, members of enums; no deeper than
+    `depth`.
     """
     if isinstance(value, float):
         return math.isfinite(value)
+    return depth == 0 or all(is_finite(one, depth - 1) for one in _held(value))
+
+
+def _held(value: object) -> Iterable[object]:
+    """The values in a value that msgspec writes."""
+    if value is None or isinstance(value, str | int | bytes):
+        return ()
     if isinstance(value, Mapping):
-        value = value.values()
-    elif not isinstance(value, (list, tuple, set, frozenset)):
-        return True
-    return depth == 0 or all(is_finite(one, depth - 1) for one in value)
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    if isinstance(value, Enum):
+        return (value.value,)
+    return [getattr(value, name, None) for name in _written(value)]
+
+
+def _written(value: object) -> Iterable[str]:
+    """The attributes that msgspec writes."""
+    for names in ("__dataclass_fields__", "__struct_fields__"):
+        if hasattr(value, names):
+            return tuple(getattr(value, names))
+    if attrs.has(type(value)):
+        named = {field.name for field in attrs.fields(type(value))} | set(
+            getattr(value, "__dict__", ())
+        )
+        return [name for name in named if not name.startswith("_")]
+    return ()
 
 
 def check_options(options: Mapping[str, object], known: Collection[str]) -> None:
@@ -145,7 +172,7 @@ def check_options(options: Mapping[str, object], known: Collection[str]) -> None
                 f"{name} is {number!r:.50}; it must be a whole number, at least 1. {_NOTHING}"
             )
     handler = options.get("handler")
-    if handler is not None and not _takes_two(handler):
+    if handler is not None and not takes(handler, 2):
         raise ConfigurationError(
             f"the handler ({type(handler).__name__}) cannot be called with an item and a fence; it must be "
             f"`async def handler(item, fence)`. {_NOTHING}"
@@ -169,15 +196,19 @@ def _price(value: object) -> float | None:
     return price if math.isfinite(price) and price >= 0 else None
 
 
-def _takes_two(handler: object) -> bool:
-    if not callable(handler):
+def takes(function: object, arguments: int) -> bool:
+    """Whether so many arguments, by position, are what a function can be called with."""
+    if not callable(function):
         return False
     try:
-        signature = inspect.signature(handler)
-    except ValueError:  # built-in functions have none: they are found out when they are called
+        signature = inspect.signature(function)
+    except (
+        TypeError,
+        ValueError,
+    ):  # built-in functions have none: they are found out when they are called
         return True
     try:
-        signature.bind(None, 0)
+        signature.bind(*[None] * arguments)
     except TypeError:
         return False
     return True

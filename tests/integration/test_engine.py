@@ -1,12 +1,16 @@
 """Whole sessions through the engine on real SQLite: every row of the machine, every category of the document."""
 
 import asyncio
+import dataclasses
+import enum
 import logging
 import math
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from scripted import ids, stored
 
@@ -693,6 +697,50 @@ async def test_a_number_that_json_does_not_know_skips_its_item(
     assert [(skip.id, skip.category) for skip in report.skipped_items] == [("3", "VALIDATION")]
     assert "NaN or infinite" in report.skipped_items[0].message
     assert {b.result async for b in engine.bookmarks("me")} == {'{"means":[0.5]}'}
+
+
+@attrs.define
+class _Measured:
+    mean: float
+
+
+@attrs.define(slots=False)
+class _Open:
+    mean: float
+
+
+@dataclasses.dataclass
+class _Rated:
+    mean: float
+
+
+class _Kept(msgspec.Struct):
+    mean: float
+
+
+class _Known(enum.Enum):
+    NOTHING = math.nan
+    HALF = 0.5
+
+
+def _known(mean: float) -> _Known:
+    return _Known.HALF if mean == 0.5 else _Known.NOTHING
+
+
+@pytest.mark.parametrize("kind", [_Measured, _Open, _Rated, _Kept, _known])
+async def test_a_number_that_json_does_not_know_is_found_in_whatever_holds_it(
+    engine: CrawlEngine, kind: Callable[[float], object]
+) -> None:
+    async def handler(item: Item, fence: int) -> object:
+        mean = math.nan if item.key == "3" else 0.5
+        return [{"of": kind(mean)}]
+
+    report = await engine.crawl(ListSource(["1", "2", "3"]), user_id="me", handler=handler)
+
+    assert report.completed
+    assert [(skip.id, skip.category) for skip in report.skipped_items] == [("3", "VALIDATION")]
+    (kept,) = {b.result async for b in engine.bookmarks("me")}
+    assert kept in {'[{"of":0.5}]', '[{"of":{"mean":0.5}}]'}
 
 
 async def test_a_handlers_rate_limit_repeats_its_item_and_closes_nothing(

@@ -6,9 +6,10 @@ Must not know: what the parts do.
 """
 
 import inspect
-from typing import Any, Final
+from typing import Final
 
 from ..errors import ConfigurationError
+from ..plugins import takes
 from ..sources.base import Source
 from ..storage.base import Store
 from .faults import Faults
@@ -66,7 +67,7 @@ def require_function(
     Raises:
         ConfigurationError: Says what was given instead.
     """
-    is_right = callable(function) and _takes(function, arguments)
+    is_right = takes(function, arguments)
     if not is_right or (isinstance(function, type) and not may_be_class):
         if inspect.iscoroutine(function):
             function.close()  # nobody awaits it: that would be told as well
@@ -104,15 +105,3 @@ def _named(part: object) -> str:
     if inspect.isroutine(part):
         return f"the function {part.__name__}"
     return f"an object of type {type(part).__name__}"
-
-
-def _takes(function: Any, arguments: int) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # built-in functions have none
-        return True
-    try:
-        signature.bind(*[None] * arguments)
-    except TypeError:
-        return False
-    return True
