@@ -277,6 +277,15 @@ async def test_errors_without_data_are_no_empty_account() -> None:
         assert "Not Found Error" in str(error)
 
 
+async def test_nothing_has_changed_is_no_redirect() -> None:
+    """Nothing asks for 304: a cache on the way that gives it may be right the next time."""
+    error = await refused(http(304, b""))
+    assert isinstance(error, SourceUnavailable)
+    assert error.reason is Reason.BAD_PAGE
+    assert "not asked for" in str(error)
+    assert "redirect" not in str(error)
+
+
 async def test_a_redirect_is_not_followed_and_carries_no_token() -> None:
     async with serving(http(200, ONE)) as other:
         answer = http(307, b"", location=f"{other.base_url}/2/users/{USER}/bookmarks")

@@ -60,6 +60,26 @@ def test_a_pause_that_nobody_named_says_that_its_length_is_assumed(
     assert "assumed" not in decide(attrs.evolve(error, reset_at=NOW + 9), whole, now=NOW).message
 
 
+@pytest.mark.parametrize(
+    ("reset_at", "told"),
+    [
+        (
+            NOW - 1000,
+            "used up; that time is over already, so the next request follows in a moment. ",
+        ),
+        (NOW, "used up; that time is over already, so the next request follows in a moment. "),
+        (NOW + 0.5, "used up. "),
+        (NOW + 960, "used up. "),
+        (NOW + 960.5, "used up; no window is that long, so the next request follows after 960 s. "),
+    ],
+)
+def test_a_named_time_that_is_not_waited_for_says_what_is_done_instead(
+    reset_at: float, told: str
+) -> None:
+    error = ErrorFacts(ErrorCategory.RATE_LIMIT, reset_at=reset_at, message="used up")
+    assert decide(error, Policy(), now=NOW).message.startswith(told)
+
+
 def pause(reset_at: float | None, jitter: float = 0.0, policy: Policy | None = None) -> float:
     error = ErrorFacts(ErrorCategory.RATE_LIMIT, reset_at=reset_at)
     return decide(error, policy or Policy(), now=NOW, jitter=jitter).delay

@@ -126,8 +126,8 @@ def decide(
         case ErrorCategory.RATE_LIMIT:
             reset_at = _named(error.reset_at)
             delay = _pause(reset_at, policy, now=now, jitter=jitter)
-            assumed = f"a window of {delay:g} s is assumed" if reset_at is None else ""
-            return _strategy(error, ErrorAction.PAUSE, delay=delay, save=True, note=assumed)
+            note = _instead(reset_at, delay, now=now)
+            return _strategy(error, ErrorAction.PAUSE, delay=delay, save=True, note=note)
         case ErrorCategory.NETWORK if error.tries < policy.max_retries:
             return _strategy(error, ErrorAction.RETRY, delay=policy.backoff(error.tries))
         case ErrorCategory.NETWORK:
@@ -163,6 +163,17 @@ def _pause(reset_at: float | None, policy: Policy, *, now: float, jitter: float)
     longest = WINDOW_S + PAUSE_SLACK_S
     wait = min(max(reset_at - now, MIN_PAUSE_S), longest)
     return min(wait + jitter * min(MAX_JITTER_S, wait), longest)
+
+
+def _instead(reset_at: float | None, delay: float, *, now: float) -> str:
+    """What is done where waiting until the named time is not; empty where it is."""
+    if reset_at is None:
+        return f"a window of {delay:g} s is assumed"
+    if reset_at <= now:
+        return "that time is over already, so the next request follows in a moment"
+    if reset_at - now > WINDOW_S + PAUSE_SLACK_S:
+        return f"no window is that long, so the next request follows after {delay:g} s"
+    return ""
 
 
 def _strategy(

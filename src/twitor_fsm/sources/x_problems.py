@@ -153,6 +153,12 @@ def refusal(
         secret: The token, which the answer may repeat and the exception does not.
     """
     problem = read_problem(body, secret=secret)
+    if status == 304:
+        return SourceUnavailable(
+            "the answer is that nothing has changed (HTTP 304), which was not asked for: a cache on the way may be at fault; "
+            "nothing was concluded from it",
+            Reason.BAD_PAGE,
+        )
     if 300 <= status < 400:
         return RequestRefused(
             f"the service answers with a redirect ({status}), which is not followed because the token would go along; "
