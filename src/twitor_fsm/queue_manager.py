@@ -30,7 +30,7 @@ from .queueing.channel import Channel
 from .queueing.consumer import LEASE_LOST, Handler, Postpone, Reject
 from .queueing.dead_letters import DeadLetters
 from .queueing.desk import Owner
-from .queueing.health import QueueHealth, healthy, unhealthy
+from .queueing.health import QueueHealth, health_of
 from .queueing.options import QueueOptions
 from .queueing.persistence import Persistence
 from .queueing.producing import Producer
@@ -38,6 +38,7 @@ from .queueing.records import MAX_PAYLOAD_BYTES, DeadReason, DeadTask, QueueTask
 from .queueing.takers import current_task
 from .valkey.server import Server
 from .valkey.server_facts import ServerFacts, facts_of
+from .valkey.task_queue import Counts
 
 __all__ = [
     "LEASE_LOST",
@@ -353,8 +354,9 @@ class QueueManager:
         The class of the exception that is being handled is kept with it.
 
         Returns:
-            False if it went to the dead letters. True if it will be tried again, by whomever: if its lease was lost
-            (which is logged) another worker has it already.
+            False if it went to the dead letters, or the queue does not know it any more (which is logged): another
+            worker has done it since, or the server lost its data. True if it will be tried again, by whomever: if its
+            lease was lost (which is logged) another worker has it already.
         """
         check_task(task)
         return self._now_open.desk.retry(task, current_task(), sys.exc_info()[1], None)
@@ -433,12 +435,15 @@ class QueueManager:
         return facts_of(await self._persistence.briefly(lambda: connection.command("INFO")))
 
     async def health_check(self) -> QueueHealth:
-        """Status and counts; never raises, connected or not."""
+        """Status and counts; never raises, connected or not. A replica has counts, and is unhealthy."""
         channel = self._open if self._open is not None else self._channel()
+        counts: Counts | None = None
         try:
-            return healthy(await channel.queue.counts())
+            counts = await channel.queue.counts()
+            await channel.queue.check_writing()
+            return health_of(counts, None)
         except Exception as error:  # noqa: BLE001  it is the answer
-            return unhealthy(error)
+            return health_of(counts, error)
         finally:
             if channel is not self._open:
                 await channel.connection.close()

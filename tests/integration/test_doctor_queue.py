@@ -238,3 +238,13 @@ async def test_a_server_database_tells_of_its_last_sessions_too() -> None:
         f"the last session repeated 5 of {requests} requests ({5 / requests:.0%})"
     )
     assert checks["retries"].verdict == "warn"
+
+
+def test_a_replica_fails_since_it_cannot_be_written_to(chosen: Server) -> None:
+    with chosen.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    code, checks = doctor()
+    assert code != 0
+    assert checks["queue"]["verdict"] == "fail"
+    assert "can be read but not written to" in checks["queue"]["detail"]
+    assert "primary" in checks["queue"]["remedy"]

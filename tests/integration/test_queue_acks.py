@@ -305,6 +305,48 @@ async def test_a_late_reject_that_is_repeated_buries_once(names: QueueNames) -> 
         assert await queue.dead_letters.purge() == 1
 
 
+@pytest.mark.parametrize("how", ["the server lost it", "another has done it"])
+@pytest.mark.parametrize("settle", ["retry_task", "reject"])
+async def test_a_task_that_the_queue_knows_no_more_is_not_tried_again_and_says_so(
+    names: QueueNames, how: str, settle: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        manager(names, ack="manual", lease_s=60) as queue,
+        manager(names, ack="manual", lease_s=60) as other,
+    ):
+        await queue.enqueue("x", {})
+        task = await queue.dequeue(timeout=0)
+        assert task is not None
+        with names.server.client() as client:
+            if how == "the server lost it":
+                client.flushall()
+            else:
+                client.zadd(names.key("leased"), {task.task_id: 0})
+        if how == "another has done it":
+            again = await other.dequeue(timeout=0)
+            assert again is not None
+            assert await other.complete(again)
+        assert await getattr(queue, settle)(task) is False
+        assert names.left() == set()
+        assert "is in the queue no more and is not tried again" in caplog.text
+
+
+async def test_a_task_that_another_has_is_tried_again_by_whom_has_it(names: QueueNames) -> None:
+    async with (
+        manager(names, ack="manual", lease_s=60) as queue,
+        manager(names, ack="manual", lease_s=60) as other,
+    ):
+        await queue.enqueue("x", {})
+        task = await queue.dequeue(timeout=0)
+        assert task is not None
+        with names.server.client() as client:
+            client.zadd(names.key("leased"), {task.task_id: 0})
+        again = await other.dequeue(timeout=0)
+        assert again is not None
+        assert await queue.retry_task(task) is True
+        assert await other.complete(again)
+
+
 # -- two connections ------------------------------------------------------------------------------
 
 

@@ -457,6 +457,22 @@ async def test_settling_whose_answer_is_lost_is_done_once(names: QueueNames, lin
     assert line.lost == 3
 
 
+async def test_a_replica_has_counts_and_is_unhealthy(own_server: Server) -> None:
+    async with QueueManager(own_server.url, settings=SOON) as queue:
+        await queue.enqueue("x", {}, task_id="one")
+        assert (await queue.health_check())["status"] == "healthy"
+        with own_server.client() as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        health = await queue.health_check()
+        assert (health["status"], health["queue_size"]) == ("unhealthy", 1)
+        assert "can be read but not written to" in str(health["error"])
+        assert "it is a replica, which takes no changes" in str(health["error"])
+        with own_server.client() as client:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        assert (await queue.health_check())["status"] == "healthy"
+        assert [task.task_id for task in await queue.peek()] == ["one"], "looking changes nothing"
+
+
 async def test_a_cancelled_command_leaves_its_reply_to_nobody(
     names: QueueNames, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -132,6 +132,12 @@ def _check_tasks(health: "QueueHealth", *, is_paused: bool) -> Check:
     waiting, in_flight = health["queue_size"] or 0, health["in_flight"] or 0
     oldest_s = health["oldest_s"] or 0.0
     said = f"{waiting:,} waiting, {in_flight:,} in flight, {health['delayed'] or 0:,} delayed"
+    if health["error"] is not None:
+        return fail(
+            "queue",
+            f"{said}; {health['error']}",
+            "name the primary in VALKEY_URL, or look at its log",
+        )
     if is_paused:
         return warn(
             "queue",

@@ -31,6 +31,11 @@ JITTER: Final = 0.25
 RESTORABLE: Final = 1000
 """Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
 
+_GONE: Final = (
+    "task %s is in the queue no more and is not tried again: another worker has done it since this one's lease ended, "
+    "or the server lost its data (enqueue it again if it is not done)"
+)
+
 _LOG: Final = logger_of("twitor_fsm.queue")
 
 Owner = asyncio.Task[Any] | None
@@ -212,7 +217,7 @@ class Desk:
         until: Until,
         final: DeadReason | None = None,
     ) -> bool:
-        """A try has failed: retry or bury the task; False if it is dead.
+        """A try has failed: retry or bury the task; False if it is dead, or gone.
 
         Raises:
             QueueUnavailable: Time is up; the task comes again when its lease ends.
@@ -220,19 +225,30 @@ class Desk:
         lease = Lease(task.task_id, task.lease_token)
         was_acknowledged = self._restorable.pop(lease, 0) is None
         delay_s = self._backoff_s(task.retry_count)
-        answer = await self._persistence.persist(
-            lambda _: self._queue.retry(
-                lease,
-                delay_s=delay_s,
-                error=_word(error),
-                final=final,
-                restore=task if was_acknowledged else None,
-            ),
-            until=until,
-        )
+        is_unknown = False
+
+        async def once(_: int) -> Retried:
+            nonlocal is_unknown
+            try:
+                return await self._queue.retry(
+                    lease,
+                    delay_s=delay_s,
+                    error=_word(error),
+                    final=final,
+                    restore=task if was_acknowledged else None,
+                )
+            except QueueUnavailable as problem:
+                is_unknown |= problem.is_outcome_unknown
+                raise
+
+        answer = await self._persistence.persist(once, until=until)
         if answer is Retried.NOT_OURS:
             _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
-        return answer is not Retried.DEAD
+        if answer is Retried.GONE:
+            if is_unknown:  # scheduled by the try whose answer was lost, and done by another since
+                return True
+            _LOG.warning(_GONE, task.task_id, extra=log_facts_of(task))
+        return answer not in (Retried.DEAD, Retried.GONE)
 
     async def postpone(self, task: QueueTask, delay_s: float, *, until: Until) -> None:
         """Put a task off, with all its tries. Raises `QueueUnavailable` as `fail`."""

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 from ..errors import QueueError
 from ..valkey.task_queue import Counts
 
-__all__ = ["QueueHealth", "healthy", "unhealthy"]
+__all__ = ["QueueHealth", "health_of"]
 
 
 class QueueHealth(TypedDict):
@@ -23,27 +23,31 @@ class QueueHealth(TypedDict):
     error: str | None
 
 
-def healthy(counts: Counts) -> QueueHealth:
-    """The queue answers with its counts."""
+def health_of(counts: Counts | None, error: Exception | None) -> QueueHealth:
+    """What is told of a queue.
+
+    Args:
+        counts: What it answered; None when it did not.
+        error: What asking it, or seeing whether it can be changed, met. Only an error of ours is quoted: the text of
+            another may hold anything.
+    """
+    problem = str(error) if isinstance(error, QueueError) else error and type(error).__name__
+    if counts is None:
+        return QueueHealth(
+            status="unhealthy",
+            queue_size=None,
+            dead_letter_size=None,
+            in_flight=None,
+            delayed=None,
+            oldest_s=None,
+            error=problem,
+        )
     return QueueHealth(
-        status="healthy",
+        status="healthy" if problem is None else "unhealthy",
         queue_size=counts.waiting,
         dead_letter_size=counts.dead,
         in_flight=counts.in_flight,
         delayed=counts.delayed,
         oldest_s=counts.oldest_s,
-        error=None,
-    )
-
-
-def unhealthy(error: Exception) -> QueueHealth:
-    """It does not. Only an error of ours is quoted: the text of another may hold anything."""
-    return QueueHealth(
-        status="unhealthy",
-        queue_size=None,
-        dead_letter_size=None,
-        in_flight=None,
-        delayed=None,
-        oldest_s=None,
-        error=str(error) if isinstance(error, QueueError) else type(error).__name__,
+        error=problem and f"it can be read but not written to: {problem}",
     )

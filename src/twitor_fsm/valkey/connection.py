@@ -192,8 +192,10 @@ class Connection:
                 )
             case r.OutOfMemoryError():
                 return ServerOutOfMemory(text)
-            case r.BusyLoadingError() | r.ReadOnlyError():
-                return self._unavailable("it is starting, or a replica", reached=True)
+            case r.BusyLoadingError():
+                return self._unavailable("it is starting", reached=True)
+            case r.ReadOnlyError():
+                return self._unavailable("it is a replica, which takes no changes", reached=True)
             case r.ClusterDownError() | r.TryAgainError():  # a failover heals these
                 return self._unavailable(text.rstrip(". "), reached=True)
             case r.InvalidResponse():

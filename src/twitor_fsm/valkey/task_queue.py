@@ -94,11 +94,12 @@ class Completed(Enum):
 
 
 class Retried(Enum):
-    """What became of a task whose try failed."""
+    """What became of a task whose try failed: the last two say that it is another try's, or nowhere any more."""
 
     SCHEDULED = 1
     DEAD = 0
     NOT_OURS = -1
+    GONE = -2
 
 
 @attrs.frozen
@@ -192,6 +193,14 @@ class TaskQueue:
         """Ring the bell if there is something to take: a claim of nothing, which repeats nobody's."""
         nothing = Claim(nonce="-", wanted=0, lease_ms=0, may_take_suspect=False)
         await self.claim(nothing, is_repeated=False)
+
+    async def check_writing(self) -> None:
+        """See whether the queue can be changed, without changing it: a replica answers what is asked, and no more.
+
+        Raises:
+            QueueError: It cannot.
+        """
+        await self.release([], counts=False)
 
     async def complete(self, leases: Sequence[Lease]) -> list[Completed]:
         """Acknowledge; for each what became of it."""

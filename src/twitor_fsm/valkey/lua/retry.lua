@@ -3,7 +3,7 @@
 -- KEYS    tasks claims leased delayed bell paused dead dead_records dead_notes
 -- ARGV    id, token, delay_ms, error (one word), dead_cap, is_final (0/1), reason of a burial,
 --         record and claim to put back if the task was acknowledged meanwhile ('' for none)
--- Returns 1 it will be tried again; 0 it is in the dead letters; -1 another has it or it is gone, nothing was changed
+-- Returns 1 it will be tried again; 0 it is in the dead letters; -1 another has it; -2 it is gone; then nothing was changed
 -- Atomic  the end of the lease and the new place. May be repeated: the same token gets the same answer.
 --         Works on a server that is out of memory.
 
@@ -25,7 +25,7 @@ end
 
 local tries, current, priority, max, _, first, last = words_of(redis.call('HGET', claims, id))
 if not record or current ~= token then
-  return is_buried() and 0 or -1
+  return is_buried() and 0 or record and -1 or -2
 end
 if redis.call('ZREM', leased, id) == 0 then
   return 1 -- done by an earlier call whose answer was lost, or its lease ended
