@@ -43,6 +43,7 @@ from datetime import UTC, datetime
 import attrs
 
 from .core.taxonomy import Reason
+from .core.values import JournalRow
 
 __all__ = [
     "AuthenticationFailed",
@@ -335,6 +336,8 @@ class RowUnreadable(StoreError):
     why: str
     """The class of the error that its content met."""
     remedy: str = "Repair or delete that row"
+    others: tuple[JournalRow, ...] = attrs.field(default=(), repr=False)
+    """Of a journal: the steps that can be read, in order."""
 
     def __str__(self) -> str:
         return (

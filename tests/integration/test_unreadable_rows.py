@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from twitor_fsm.cli.app import twitor
 from twitor_fsm.core.records import CrawlKey
@@ -59,32 +60,118 @@ def spoil(table: str, change: str, where: str) -> None:
         db.commit()
 
 
-@pytest.mark.parametrize("table", ["twitor_bookmark", "twitor_skipped"])
-def test_a_text_that_is_no_text_any_more_is_damage(run: Run, table: str) -> None:
-    """SQLite checks no text; its driver decodes it, and raises without any of SQLite's codes."""
-    spoil(table, "raw = CAST(x'73656372ff' AS TEXT)", "rowid = 1")
+NO_TEXT = "CAST(x'73656372ff' AS TEXT)"
+"""SQLite checks no text; its driver decodes it, and would give no row of an answer that holds it."""
 
-    verb = ("export",) if table == "twitor_bookmark" else ("skipped", "list")
-    refused = run(*verb)
+
+@pytest.mark.parametrize("column", ["raw", "text", "item_id"])
+def test_a_text_that_is_no_text_any_more_hides_no_other_bookmark(run: Run, column: str) -> None:
+    spoil("twitor_bookmark", f"{column} = {NO_TEXT}", "rowid = 2")
+
+    for shape in ("jsonl", "json", "csv"):
+        exported = run("export", "--format", shape)
+        assert exported.exit_code == 14
+        assert "of user 42 (row 2) cannot be read" in exported.stderr
+        assert "9 other bookmarks exported" in exported.stderr
+        assert "secr" not in exported.stdout
+        if shape == "jsonl":
+            assert len(exported.stdout.splitlines()) == 9
+            assert str(POSTS[4]["id"]) in exported.stdout, "what stands behind it"
+
+
+def test_a_text_that_is_no_text_any_more_hides_no_other_session_or_skipped_item(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil("twitor_skipped", f"raw = {NO_TEXT}", "crawl_id = 1")
+    spoil("twitor_session", f"message = {NO_TEXT}", "crawl_id = 1")
+
+    listed = json.loads(run("skipped", "list", "--json").stdout)["skipped"]
+    assert [each["user_id"] for each in listed] == ["43"]
+    shown = json.loads(run("sessions", "list", "--json").stdout)["sessions"]
+    assert [each["user_id"] for each in shown] == ["43"]
+    assert "of crawl 1 cannot be read" in caplog.text
+    assert "session" in caplog.text
+    assert "secr" not in caplog.text
+
+
+def test_it_hides_no_other_from_an_apps_own_engine_either(run: Run) -> None:
+    spoil("twitor_bookmark", f"raw = {NO_TEXT}", "rowid = 2")
+
+    async def read() -> list[str]:
+        engine = create_async_engine("sqlite+aiosqlite:///bookmarks.db")
+        store = SqlStore(engine)
+        await store.open()
+        given: list[str] = []
+
+        async def take() -> None:
+            async for each in store.bookmarks("42"):
+                given.append(each.id)  # noqa: PERF401  what came before the error counts
+
+        with pytest.raises(RowUnreadable, match=r"\(row 2\)"):
+            await take()
+        await store.close()
+        await engine.dispose()
+        return given
+
+    assert asyncio.run(read()) == [POSTS[n]["id"] for n in (0, 2, 3, 4)]
+
+
+def test_a_crawl_that_meets_a_text_that_is_none_calls_it_damage(run: Run) -> None:
+    spoil("twitor_skipped", f"raw = {NO_TEXT}, due = 1", "crawl_id = 1")
+
+    refused = run("crawl", "posts.json", "--user-id", "42")
     assert refused.exit_code == 14
     assert "the database's file is damaged" in refused.stderr
-    assert "sqlite3 FILE .recover" in refused.stderr
     assert "bug" not in refused.stderr
     assert "secr" not in refused.stderr
 
 
-@pytest.mark.parametrize("change", JOURNALS)
-def test_a_step_that_cannot_be_read_is_named(run: Run, change: str) -> None:
+@pytest.mark.parametrize("change", [*JOURNALS, f"facts = {NO_TEXT}"])
+def test_a_step_that_cannot_be_read_is_named_and_hides_no_other(run: Run, change: str) -> None:
     newest = json.loads(run("sessions", "list", "--json").stdout)["sessions"][0]["session_id"]
     spoil("twitor_journal", change, f"seq = 1 AND session_id = '{newest}'")
 
-    for verb in (["sessions", "show", newest], ["sessions", "show", newest, "--json"], ["replay"]):
-        refused = run(*verb)
+    show = ["sessions", "show", newest]
+    lines, whole, steps, replayed = (
+        run(*show), run(*show, "--json"), run(*show, "--journal"), run("replay"),
+    )  # fmt: skip
+    for refused in (lines, whole, steps, replayed):
         assert refused.exit_code == 14
         assert f"step 1 of the journal of session {newest} cannot be read" in refused.stderr
         assert "Repair that row" in refused.stderr
-    assert "5 stored" in run("sessions", "show", newest).stdout, "its counts are shown all the same"
+    assert "5 stored" in lines.stdout, "its counts are shown all the same"
+    assert [line.split()[0] for line in lines.stdout.splitlines()[-2:]] == ["1", "2"]
+    assert "1  cannot be read" in lines.stdout
+    told = json.loads(whole.stdout)
+    assert [row["seq"] for row in told["journal"]] == [2]
+    assert "step 1" in told["journal_error"]
+    assert [json.loads(line)["seq"] for line in steps.stdout.splitlines()] == [2]
     assert run("sessions", "list").exit_code == 0
+
+
+def test_a_session_is_drawn_up_to_a_step_that_cannot_be_read(run: Run) -> None:
+    newest = json.loads(run("sessions", "list", "--json").stdout)["sessions"][0]["session_id"]
+    draw = ["diagram", "--session", newest]
+    whole = run(*draw).stdout
+    spoil("twitor_journal", JOURNALS[0], f"seq = 2 AND session_id = '{newest}'")
+
+    drawn, as_json, timed = (
+        run(*draw),
+        run(*draw, "--json"),
+        run(*draw, "--timeline", "-o", "t.svg"),
+    )
+    for result in (drawn, as_json, timed):
+        assert result.exit_code == 14
+        assert "step 2 of the journal" in result.stderr
+        assert "drawn up to step 1, the last one before it" in result.stderr
+    assert "item_skipped" in drawn.stdout
+    assert drawn.stdout != whole
+    assert json.loads(as_json.stdout)["drawn"] == drawn.stdout
+    assert "</svg>" in Path("t.svg").read_text()
+    replayed = run("replay")
+    assert replayed.exit_code == 14
+    assert "item_skipped" in replayed.stdout
+    assert run("replay", "--until", "1").exit_code == 0
 
 
 @pytest.mark.parametrize("change", CHECKPOINTS)

@@ -15,10 +15,14 @@ from .failures import Failure
 from .shapes import is_running
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ..core.records import SessionRecord
     from ..core.states import JournalRow
+    from ..engine import CrawlEngine
+    from ..errors import RowUnreadable
 
-__all__ = ["Taken", "from_database", "from_file", "is_file_name"]
+__all__ = ["Taken", "from_database", "from_file", "is_file_name", "journal_of"]
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Size of a journal file at most; a journal has some hundred bytes a step."""
@@ -35,6 +39,7 @@ class Taken:
         started_at: Epoch seconds, if that is known.
         now: Until when it is known what state it is in, epoch seconds; None: until its last step.
         alive: Whether somebody runs it; None if that is not known.
+        bad: A step that cannot be read; `rows` are then those before it, since none can be taken without it.
     """
 
     name: str
@@ -43,6 +48,34 @@ class Taken:
     started_at: float | None = None
     now: float | None = None
     alive: bool | None = None
+    bad: "RowUnreadable | None" = None
+
+    def damage(self, done: str) -> Failure | None:
+        """What to say, once the rest is told, of a step that cannot be read; None if there is none.
+
+        Args:
+            done: What was done with the steps before it.
+        """
+        if self.bad is None:
+            return None
+        before = (
+            f"up to step {self.rows[-1].seq}, the last one before it"
+            if self.rows
+            else "with no step"
+        )
+        return Failure(f"{self.bad}. The session is {done} {before}", 14)
+
+
+async def journal_of(
+    engine: "CrawlEngine", record: "SessionRecord"
+) -> "tuple[Sequence[JournalRow], RowUnreadable | None]":
+    """A session's journal, all of it that can be read, and a step that cannot."""
+    from ..errors import RowUnreadable
+
+    try:
+        return await engine.store.journal(record.session_id), None
+    except RowUnreadable as error:
+        return error.others, error
 
 
 def from_database(db: str | None, session_id: str | None) -> Taken:
@@ -51,19 +84,24 @@ def from_database(db: str | None, session_id: str | None) -> Taken:
     async def run() -> Taken:
         async with opened(db, look=True) as engine:
             record = await find_session(engine, session_id)
-            rows = await engine.store.journal(record.session_id)
+            rows, bad = await journal_of(engine, record)
             now = engine.clock.now()
         is_over = record.ended_at is not None
         return Taken(
             f"session {record.session_id}",
-            tuple(rows),
+            tuple(rows if bad is None else _without_gap(rows)),
             record,
             record.started_at,
-            _until(record, now),
-            None if is_over else is_running(record),
+            _until(record, now) if bad is None else None,
+            None if is_over or bad is not None else is_running(record),
+            bad,
         )
 
     return asyncio.run(run())
+
+
+def _without_gap(rows: "Sequence[JournalRow]") -> "Iterator[JournalRow]":
+    return (row for n, row in enumerate(rows, 1) if row.seq == n)
 
 
 def _until(record: "SessionRecord", now: float) -> float:

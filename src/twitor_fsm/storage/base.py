@@ -288,7 +288,7 @@ class Store(Protocol):
 
         Raises:
             SessionNotFound: No session has this id.
-            RowUnreadable: Somebody else wrote one of its rows.
+            RowUnreadable: Somebody else wrote one of its rows; `others` holds those that can be read.
         """
         ...
 

@@ -18,6 +18,7 @@ from ..errors import StoreError, StoreUnavailable
 __all__ = [
     "Refusal",
     "is_broken",
+    "is_no_text",
     "no_file",
     "read_only_file",
     "refusal",
@@ -149,6 +150,11 @@ def translate(error: BaseException, *, remote: bool = False) -> StoreError | Non
     if isinstance(error, sa_exc.StatementError):
         return _other(type(root).__name__)
     return None
+
+
+def is_no_text(error: BaseException) -> bool:
+    """Whether SQLite's driver met a text that is no UTF-8, so that it gave none of the rows."""
+    return str(root_of(error)).startswith(_NO_TEXT)
 
 
 def is_broken(error: BaseException) -> bool:

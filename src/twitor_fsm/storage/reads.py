@@ -5,18 +5,20 @@ Must not know: transactions, threads, what makes a row unreadable.
 
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from ..core.listing import Known, Place
 from ..core.progress import Checkpoint
 from ..core.records import CrawlKey, SessionRecord, Skip
 from ..core.states import JournalRow
-from ..errors import SessionNotFound
+from ..errors import RowUnreadable, SessionNotFound
 from . import tables as t
 from .base import Bookmark, SkippedRow
 from .driver import Driver
 from .row_readers import (
     Unreadable,
+    all_rows,
     read_all,
     read_bookmark,
     read_checkpoint,
@@ -133,7 +135,7 @@ def sessions(
         found = found.where(c.crawl_id == crawl_id(crawl))
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
-    return read_all(connection.execute(found.limit(limit)).mappings().all(), read_session)
+    return read_all(all_rows(connection, found.limit(limit)), read_session)
 
 
 def unfinished_after(
@@ -149,16 +151,19 @@ def unfinished_after(
     found = select_sessions().where(c.ended_at.is_(None), c.crawl_id > after).order_by(c.crawl_id)
     if due_by is not None:
         found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
-    rows = connection.execute(found.limit(limit)).mappings().all()
+    rows = all_rows(connection, found.limit(limit))
     records, unreadable = read_all(rows, read_session)
     return records, unreadable, rows[-1]["crawl_id"] if rows else after
 
 
 def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:
-    """A session's journal in order. Raises `SessionNotFound`, or `RowUnreadable` at the first row that is."""
+    """A session's journal in order. Raises `SessionNotFound`, or `RowUnreadable` with the rows that are not."""
     c = t.journal.c
     found = sa.select(t.journal).where(c.session_id == session_id).order_by(c.seq)
-    rows = [read_step(row) for row in connection.execute(found).mappings()]
+    rows, unreadable = read_all(all_rows(connection, found), read_step)
+    for error in unreadable:
+        if isinstance(error, RowUnreadable):
+            raise attrs.evolve(error, others=tuple(rows)) from error.__cause__
     if not rows:
         find_session(connection, session_id)
     return rows
@@ -186,7 +191,7 @@ def bookmarks_after(
     found = sa.select(t.bookmark).where(c.id > after).order_by(c.id).limit(limit)
     if user_id is not None:
         found = found.where(c.user_id == user_id)
-    rows = connection.execute(found).mappings().all()
+    rows = all_rows(connection, found)
     found_all, unreadable = read_all(rows, read_bookmark)
     return found_all, unreadable, rows[-1]["id"] if rows else after
 
@@ -208,5 +213,5 @@ def skipped(
     found = sa.select(t.skipped, t.crawl.c.user_id, t.crawl.c.source).select_from(join)
     if user_id is not None:
         found = found.where(t.crawl.c.user_id == user_id)
-    rows = connection.execute(found.order_by(c.at, c.crawl_id, c.item_key).limit(limit))
-    return read_all(rows.mappings(), read_skipped)
+    rows = all_rows(connection, found.order_by(c.at, c.crawl_id, c.item_key).limit(limit))
+    return read_all(rows, read_skipped)

@@ -4,13 +4,14 @@ Whatever is wrong with a row, it hides no other one.
 Must not know: how rows are found.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from ..errors import RowUnreadable, SessionUnreadable
 from . import tables as t
+from .failures import is_no_text
 from .rows import (
     bookmark_from,
     checkpoint_from,
@@ -22,6 +23,7 @@ from .rows import (
 
 __all__ = [
     "Unreadable",
+    "all_rows",
     "read_all",
     "read_bookmark",
     "read_checkpoint",
@@ -84,6 +86,28 @@ read_bookmark: Final = _reader(
 _accuse_skip: Final = _row_of(t.skipped, "the skipped item {item_key} of crawl {crawl_id}")
 read_skip: Final = _reader(skip_from, _accuse_skip)
 read_skipped: Final = _reader(skipped_row_from, _accuse_skip)
+
+
+def all_rows(connection: sa.Connection, found: sa.Select[Any]) -> Sequence[sa.RowMapping]:
+    """All rows. A text that is no UTF-8 any more comes as bytes: SQLite's driver would give no row for its sake."""
+    try:
+        return connection.execute(found).mappings().all()
+    except sa.exc.OperationalError as error:
+        if not is_no_text(error):
+            raise
+    driver: Any = connection.connection.driver_connection
+    before, driver.text_factory = driver.text_factory, _text_or_bytes
+    try:
+        return connection.execute(found).mappings().all()
+    finally:
+        driver.text_factory = before
+
+
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def read_all(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..failures import Failure
+from ..failures import Failure, close
 from ..machines import machine, machine_of
 from ..options import common
 from ..terminal import emit, is_terminal, say
@@ -77,7 +77,8 @@ def command(
         _write(file, content)
         told = {"output": str(file), "format": shape, "bytes": len(content)}
         emit(told) if as_json else say(f"drew {file} ({shape})")
-    return 0
+    damage = taken.damage("drawn") if taken is not None else None
+    return 0 if damage is None else close(damage, as_json=False, db=db)  # stdout holds the picture
 
 
 def _shape_of(file: Path | None) -> str | None:

@@ -45,6 +45,9 @@ def command(
     except JournalRefused as exc:
         hint = "" if machine or "another table" not in exc.why else _HINT
         raise Failure(f"{taken.name}: {exc}{hint}", 1) from exc
+    damage = taken.damage("taken through the machine")
+    if damage is not None and (until is None or len(steps) < until):
+        raise damage
     if until is None:
         _compare(taken, steps)
     value = steps[-1].after if steps else None

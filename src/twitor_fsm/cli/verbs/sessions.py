@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..database import find_session, opened, refuse_unknown_user
-from ..failures import Failure
+from ..failures import Failure, close
 from ..groups import NamingGroup
+from ..journals import journal_of
 from ..options import common, user_id
 from ..shapes import is_only_asked_for, session_shape, state_line
 from ..terminal import emit, printable, table, tell
@@ -26,6 +27,8 @@ from ..words import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...core.records import SessionRecord
     from ...core.states import JournalRow
 
@@ -101,33 +104,31 @@ def show_session(
 
     The journal as JSONL is what `twitor diagram --journal` draws and `twitor replay` takes again.
     """
-    from ...errors import RowUnreadable
     from ...journal import row_shape
 
     async def run() -> int:
         async with opened(db, look=True) as engine:
             record = await find_session(engine, session_id)
             now = engine.clock.now()
-            try:
-                journal = await engine.store.journal(record.session_id)
-            except RowUnreadable:
-                if not (only_journal or as_json):
-                    _show(record, None, now=now)  # what is known beside it; the error is told
-                raise
+            journal, bad = await journal_of(engine, record)
         if only_journal:
             for row in journal:
                 whose = {"session_id": record.session_id, "started_at": record.started_at}
                 emit(row_shape(row) | whose)
         elif as_json:
-            emit({**session_shape(record), "journal": [row_shape(row) for row in journal]})
+            rows = [row_shape(row) for row in journal]
+            emit({**session_shape(record), "journal": rows, "journal_error": bad and str(bad)})
         else:
             _show(record, journal, now=now)
-        return 0
+        if bad is None:
+            return 0
+        failure = Failure(f"{bad}. All other steps are shown", 14)
+        return close(failure, as_json=False, db=db)  # stdout holds one object, or steps alone
 
     return asyncio.run(run())
 
 
-def _show(record: "SessionRecord", journal: "list[JournalRow] | None", *, now: float) -> None:
+def _show(record: "SessionRecord", journal: "Sequence[JournalRow]", *, now: float) -> None:
     counters = record.counters
     tell(f"session {record.session_id}", bold=True)
     tell(f"  {state_line(record, now=now)}", colour=state_colour(str(record.value.state)))
@@ -163,10 +164,10 @@ def _show(record: "SessionRecord", journal: "list[JournalRow] | None", *, now: f
     if record.cancel_wish is not None and record.ended_at is None:
         rows.append(("cancel", f"asked for ({record.cancel_wish})"))
     tell(*table(rows))
-    if journal is None:
-        return
-    tell("", "journal" if journal else "journal: no step yet", bold=True)
-    tell(*(f"  {_step(row, now=now)}" for row in journal))
+    steps = {row.seq: _step(row, now=now) for row in journal}
+    last = max([record.value.seq, *steps])
+    tell("", "journal" if last else "journal: no step yet", bold=True)
+    tell(*(f"  {steps.get(seq, f'{seq:>3}  cannot be read')}" for seq in range(1, last + 1)))
 
 
 def _step(row: "JournalRow", *, now: float) -> str:
