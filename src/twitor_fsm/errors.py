@@ -336,7 +336,7 @@ class RowUnreadable(StoreError):
     why: str
     """The class of the error that its content met."""
     remedy: str = "Repair or delete that row"
-    others: tuple[JournalRow, ...] = attrs.field(default=(), repr=False)
+    others: tuple[JournalRow, ...] = attrs.field(default=(), kw_only=True, repr=False)
     """Of a journal: the steps that can be read, in order."""
 
     def __str__(self) -> str:

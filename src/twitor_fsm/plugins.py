@@ -12,7 +12,7 @@ import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import Enum
-from typing import Final, SupportsFloat, SupportsIndex
+from typing import Any, Final, SupportsFloat, SupportsIndex
 
 import attrs
 
@@ -143,10 +143,9 @@ def _written(value: object) -> Iterable[str]:
     for names in ("__dataclass_fields__", "__struct_fields__"):
         if hasattr(value, names):
             return tuple(getattr(value, names))
-    if attrs.has(type(value)):
-        named = {field.name for field in attrs.fields(type(value))} | set(
-            getattr(value, "__dict__", ())
-        )
+    kind: Any = type(value)
+    if attrs.has(kind):
+        named = {field.name for field in attrs.fields(kind)} | set(getattr(value, "__dict__", ()))
         return [name for name in named if not name.startswith("_")]
     return ()
 

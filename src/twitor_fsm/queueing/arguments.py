@@ -5,7 +5,7 @@ Pure. Must not know: what the arguments are for.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from ..errors import ConfigurationError, TaskRefused
 from .records import DeadReason, DeadTask, QueueTask
@@ -39,8 +39,7 @@ def check_whole(
     name: str, value: object, low: int, high: int, *, undone: str = NOTHING_STARTED
 ) -> None:
     """Refuse what is no whole number of this range."""
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or not low <= value <= high:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ConfigurationError(
             f"{name} is {value!r:.100}, allowed is a whole number from {low:,} to {high:,}. {undone}"
         )
@@ -104,7 +103,7 @@ def pairs_of(tasks: object) -> list[tuple[str, Mapping[str, Any]]]:
     Raises:
         TaskRefused: They are not.
     """
-    given = list(tasks) if isinstance(tasks, Iterable) else [tasks]
+    given: list[Any] = list(tasks) if isinstance(tasks, Iterable) else [tasks]
     for n, task in enumerate(given, 1):
         if not isinstance(task, tuple | list) or len(task) != 2:
             raise TaskRefused(
@@ -113,5 +112,5 @@ def pairs_of(tasks: object) -> list[tuple[str, Mapping[str, Any]]]:
     return [(task_type, payload) for task_type, payload in given]
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

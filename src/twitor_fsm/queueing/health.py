@@ -31,7 +31,9 @@ def health_of(counts: Counts | None, error: Exception | None) -> QueueHealth:
         error: What asking it, or seeing whether it can be changed, met. Only an error of ours is quoted: the text of
             another may hold anything.
     """
-    problem = str(error) if isinstance(error, QueueError) else error and type(error).__name__
+    problem: str | None = None
+    if error is not None:
+        problem = str(error) if isinstance(error, QueueError) else type(error).__name__
     if counts is None:
         return QueueHealth(
             status="unhealthy",
@@ -49,5 +51,5 @@ def health_of(counts: Counts | None, error: Exception | None) -> QueueHealth:
         in_flight=counts.in_flight,
         delayed=counts.delayed,
         oldest_s=counts.oldest_s,
-        error=problem and f"it can be read but not written to: {problem}",
+        error=None if problem is None else f"it can be read but not written to: {problem}",
     )
