@@ -13,10 +13,12 @@ from .log_facts import logger_of
 
 __all__ = [
     "log_checkpoint",
+    "log_end_not_noted",
     "log_not_saved",
     "log_progress_saved",
     "log_shut_down",
     "log_shutdown",
+    "log_store_failed",
     "log_strategy",
 ]
 
@@ -69,6 +71,16 @@ def _log_error(strategy: RecoveryStrategy, extra: Mapping[str, str | None]) -> N
         _RECOVERY.error("database error: %s", strategy.message, extra=extra)
     elif strategy.action is ErrorAction.ABORT:
         _RECOVERY.error("operation failed: %s", strategy.message, extra=extra)
+
+
+def log_store_failed(message: str, *, extra: Mapping[str, str | None]) -> None:
+    """The session's own store is out; it ends without it."""
+    _RECOVERY.error("%s", message, extra=extra)
+
+
+def log_end_not_noted(problem: str, *, extra: Mapping[str, str | None]) -> None:
+    """A session's end is not in the store, as its report says (`durable`)."""
+    _RECOVERY.error("the end could not be noted: %s", problem, extra=extra)
 
 
 def log_checkpoint(tweet_id: str | None, *, extra: Mapping[str, str | None]) -> None:

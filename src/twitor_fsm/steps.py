@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from . import logs
 from .classify import classify
 from .classifying.case import where
 from .clock import Clock
@@ -167,7 +168,7 @@ class Steps:
         self._work.note_error(ErrorCategory.DATABASE)
         reason = error.reason if isinstance(error, StoreUnavailable) else Reason.DATABASE_ERROR
         facts = self.facts(ErrorCategory.DATABASE, reason, str(error))
-        _LOG.error("%s", error, extra=self._teller.extra("commit"))
+        logs.log_store_failed(str(error), extra=self._teller.extra("commit"))
         self._teller.broke(facts, operation="commit")
         await self.post(Trigger.STORE_FAILED, attrs.evolve(facts, operation="commit"))
 
@@ -401,7 +402,7 @@ class Steps:
         except (StoreError, Interrupted) as exc:
             if not final or isinstance(exc, LeaseLost):
                 raise
-            _LOG.error("the end could not be noted: %s", exc, extra=self._teller.extra("commit"))
+            logs.log_end_not_noted(str(exc), extra=self._teller.extra("commit"))
             self.store_is_out = True
             self._ledger.ride(value, None)
             self._note_cause(step, facts)

@@ -63,7 +63,7 @@ _FIXED: Final = {
     Trigger.RESUME: "the pause is over: going on",
     Trigger.AUTH_FAILED: "the token is refused: {what}; ending",
     Trigger.FATAL_FAILED: "fatal: {what}; saving a checkpoint and ending",
-    Trigger.STORE_FAILED: "database: {what}; ending",
+    Trigger.STORE_FAILED: "the database failed; ending without it",  # how, the end tells
     Trigger.CLEANED_UP: "",
     Trigger.ITEM_SKIPPED: "",
 }

@@ -1,12 +1,12 @@
-"""What a health check says of a queue: the same keys whether there was an answer or not.
+"""What a health check asks of a queue, and says of it: the same keys whether there was an answer or not.
 
-Must not know: who asks the server, and how.
+Must not know: connections, who asks.
 """
 
 from typing import Literal, TypedDict
 
 from ..errors import QueueError
-from ..valkey.task_queue import Counts
+from ..valkey.task_queue import Counts, TaskQueue
 
 __all__ = ["QueueHealth", "health_of"]
 
@@ -23,14 +23,19 @@ class QueueHealth(TypedDict):
     error: str | None
 
 
-def health_of(counts: Counts | None, error: Exception | None) -> QueueHealth:
-    """What is told of a queue.
+async def health_of(queue: TaskQueue) -> QueueHealth:
+    """Count what is in a queue, and see whether it can be changed; never raises."""
+    counts: Counts | None = None
+    try:
+        counts = await queue.counts()
+        await queue.check_writing()
+    except Exception as error:  # noqa: BLE001  it is the answer
+        return _told(counts, error)
+    return _told(counts, None)
 
-    Args:
-        counts: What it answered; None when it did not.
-        error: What asking it, or seeing whether it can be changed, met. Only an error of ours is quoted: the text of
-            another may hold anything.
-    """
+
+def _told(counts: Counts | None, error: Exception | None) -> QueueHealth:
+    """Only an error of ours is quoted: the text of another may hold anything."""
     problem: str | None = None
     if error is not None:
         problem = str(error) if isinstance(error, QueueError) else type(error).__name__
