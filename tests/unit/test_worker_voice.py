@@ -130,3 +130,18 @@ def test_a_crawl_counts_once_by_its_last_end(
     told = voice.summary()
     assert told["crawls"] == {"completed": 1}
     assert told["sessions"] == {"completed": 1, "paused_rate_limit": 2, "shut_down": 1}
+
+
+def test_what_is_remembered_does_not_grow_with_the_users(
+    voice: WorkerVoice, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twitor_fsm.cli.working.CRAWLS", 3)
+    for user_id in ("1", "2", "3", "3", "4", "5", "4"):
+        began, ended = events("aborted" if user_id == "1" else "completed")
+        assert isinstance(began, SessionStarted)
+        voice.observe(attrs.evolve(began, user_id=user_id))
+        voice.observe(ended)
+    assert voice.summary()["crawls"] == {"aborted": 1, "completed": 4}
+    assert len(voice._crawls) == 3
+    voice.tell_summary()
+    assert "5 crawls, 1 ended by an error, 4 completed" in capsys.readouterr().err

@@ -31,6 +31,9 @@ __all__ = ["WorkerVoice"]
 LOOK_S: Final = 1.0
 """How often a worker that runs nothing looks whether there is nothing to do, seconds."""
 
+CRAWLS: Final = 10_000
+"""Crawls that are remembered one by one, at most: those that ended last. A worker may serve more users than that for months."""
+
 _LOST: Final = "lost"
 
 
@@ -44,7 +47,9 @@ class WorkerVoice:
         self._running: Final[dict[str, SessionStarted]] = {}
         self._ends: Final[Counter[str]] = Counter()
         self._crawls: Final[dict[tuple[str, str], str]] = {}
-        """How each crawl's last session here ended."""
+        """How each crawl's last session here ended, the latest last."""
+        self._older: Final[Counter[str]] = Counter()
+        """Ends of crawls that are not remembered any more; one that comes again counts again."""
         self._stored = 0
         self._skipped = 0
         self._waits_told: Final[set[str]] = set()
@@ -68,13 +73,24 @@ class WorkerVoice:
     def _tell_end(self, began: SessionStarted, event: SessionEnded) -> None:
         end = _LOST if event.lost else event.state
         self._ends[end] += 1
-        self._crawls[began.user_id, began.source] = end
+        self._note(began.user_id, began.source, end)
         self._stored += max(0, event.counters.stored - began.counters.stored)
         self._skipped += max(0, event.counters.skipped - began.counters.skipped)
         say(
             f"{clock_time(event.at, now=event.at)}  user {began.user_id}: {_end(event, self._brief(event.message))}",
             colour=None if event.lost else state_colour(event.state),
         )
+
+    def _note(self, user_id: str, source: str, end: str) -> None:
+        self._crawls.pop((user_id, source), None)
+        self._crawls[user_id, source] = end
+        if len(self._crawls) > CRAWLS:
+            self._older[self._crawls.pop(next(iter(self._crawls)))] += 1
+
+    @property
+    def _crawl_ends(self) -> Counter[str]:
+        """How many crawls ended how."""
+        return self._older + Counter(self._crawls.values())
 
     def _brief(self, message: str) -> str:
         """A session's message; how a token is got is told once, however many users need one."""
@@ -116,7 +132,7 @@ class WorkerVoice:
     def summary(self) -> dict[str, Any]:
         """What was done, for programs."""
         return {
-            "crawls": dict(sorted(Counter(self._crawls.values()).items())),
+            "crawls": dict(sorted(self._crawl_ends.items())),
             "sessions": dict(sorted(self._ends.items())),
             "stored": self._stored,
             "skipped": self._skipped,
@@ -125,9 +141,9 @@ class WorkerVoice:
 
     def tell_summary(self) -> None:
         """The same, for people."""
-        ends = Counter(self._crawls.values())
+        ends = self._crawl_ends
         told = parts([(number, _word(state)) for state, number in sorted(ends.items())])
-        what = f"{count(len(self._crawls), 'crawl')}, {told}" if told else "no crawl was run"
+        what = f"{count(ends.total(), 'crawl')}, {told}" if told else "no crawl was run"
         say(
             f"stopped after {duration(self._clock.monotonic() - self._began)}: {what}; "
             f"{count(self._stored, 'bookmark')} stored"
