@@ -11,11 +11,12 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -231,6 +232,27 @@ def test_an_export_of_a_known_user_without_bookmarks_is_empty(crawled: Run, tmp_
     assert crawled("crawl", "none.json", "--user-id", "empty").exit_code == 0
     result = crawled("export", "--user-id", "empty")
     assert (result.exit_code, result.stdout) == (0, "")
+
+
+def _groups(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        yield words
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _groups(inner, (*words, name))
+
+
+def test_the_help_of_every_group_tells_its_commands_in_whole_sentences(run: Run) -> None:
+    groups = list(_groups(twitor))
+    assert ("queue", "dead") in groups
+    for words in groups:
+        shown = run(*words, "--help")
+        assert shown.exit_code == 0
+        lines = shown.stdout.splitlines()
+        assert [line for line in lines if line.endswith("...") and "Usage" not in line] == []
+        assert max(map(len, lines)) <= 80
 
 
 def test_help_imports_nothing_heavy() -> None:

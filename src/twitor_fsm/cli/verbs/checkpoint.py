@@ -83,7 +83,7 @@ def _shape(key: "CrawlKey", checkpoint: "Checkpoint | RowUnreadable | None") -> 
     }
 
 
-@command.command("clear")
+@command.command("clear", short_help="Forget where a crawl stands: the next walks it all.")
 @common
 @_which
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

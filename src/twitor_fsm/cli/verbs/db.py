@@ -58,7 +58,7 @@ def upgrade(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passe
     return asyncio.run(run())
 
 
-@command.command("current")
+@command.command("current", short_help="Say which schema the database has.")
 @common
 def current(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
     """Say which schema the database has, and whether it is this version's. Nothing is changed.

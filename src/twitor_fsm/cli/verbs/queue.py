@@ -49,7 +49,7 @@ def health(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes
     return _tell_health(db, as_json=as_json)
 
 
-@command.command("stats")
+@command.command("stats", short_help="Count what waits, runs, is delayed and is dead.")
 @common
 def stats(db: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes by name
     """Count what waits, runs, is delayed and is dead; a queue out of reach is an error."""
@@ -222,7 +222,7 @@ def retry_dead(
     return _with_queue(db, use)
 
 
-@dead.command("purge")
+@dead.command("purge", short_help="Forget one dead task, or all that fit.")
 @common
 @_filters
 @click.argument("task_id", metavar="[ID]", required=False)

@@ -90,7 +90,7 @@ def _brief(record: "SessionRecord", *, now: float) -> list[str]:
     ]
 
 
-@command.command("show")
+@command.command("show", short_help="One session: its counts, and every step it took.")
 @click.argument("session_id", metavar="[ID]", required=False)
 @common
 @click.option("--journal", "only_journal", is_flag=True, help="Print the journal as JSONL.")
@@ -187,7 +187,7 @@ def _step(row: "JournalRow", *, now: float) -> str:
     return printable(line + (f"  ({'; '.join(notes)})" if notes else ""))
 
 
-@command.command("cancel")
+@command.command("cancel", short_help="End a session gracefully, wherever it runs.")
 @click.argument("session_id", metavar="ID")
 @common
 def cancel_session(
@@ -222,7 +222,7 @@ def cancel_session(
     return asyncio.run(run())
 
 
-@command.command("resume")
+@command.command("resume", short_help="Have a worker go on with a session's crawl.")
 @click.argument("session_id", metavar="ID")
 @common
 def resume_session(
