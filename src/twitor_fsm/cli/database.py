@@ -91,7 +91,7 @@ async def opened(
         db: What `--db` was.
         settings: Settings; None reads them.
         must_exist: Refuse to make a new file, which after a misspelt name would look like an empty database, and to
-            make tables in a database that has none of ours.
+            make tables in a database that has none of ours. A file with tables of others alone is refused in any case.
         look: Only look: nothing is made, migrated or changed, and the file may be read-only.
         begins: A crawl shall begin: a database that may not be written is refused now, and a file that was made for it
             is removed at the end if nothing came into it.
@@ -105,6 +105,8 @@ async def opened(
     database = database_of(db, settings)
     refuse_memory(database)
     file = file_of(database)
+    if file is not None:
+        _refuse_others(file, db)
     if must_exist and file is not None:
         if not file.exists():
             raise Failure(
@@ -132,6 +134,20 @@ async def opened(
     finally:
         if begins:
             store.remove_unused()
+
+
+def _refuse_others(file: Path, db: str | None) -> None:
+    """Refuse another program's file: after a misspelt `--db` our tables would be in it, and its journal mode changed."""
+    from ..storage.foreign import tables_of_others
+
+    names = tables_of_others(file)
+    if names:
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise Failure(
+            f"{file} is another program's database ({some}) and holds no crawls; it was left untouched. Name another one "
+            f"with --db, or have our tables beside the others: {with_db('twitor db upgrade', db)}",
+            2,
+        )
 
 
 async def _check_writing(store: "SqlStore") -> None:
