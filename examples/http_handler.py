@@ -3,7 +3,7 @@
 Run it as it is: `python examples/http_handler.py`. The simulated X API and the service are started here.
 
 The handler runs at least once per item. Its answer is stored in the item's own transaction, so every stored bookmark
-has exactly one; `fence` rises with every change of owner, and a service can refuse a caller with an older one.
+has exactly one; `fence` never falls within a crawl, and a service can refuse a caller with an older one.
 """
 
 import asyncio

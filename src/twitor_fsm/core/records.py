@@ -120,7 +120,7 @@ class SessionRecord:
         ordinal: 1, 2, 3, ... within the crawl.
         value: State and timers as of the last commit.
         counters: As of the last commit.
-        fence: Rises with every change of owner.
+        fence: Rises with every change of owner, and with every session of the crawl.
         revision: Rises with every commit.
         owner: Who runs it; None if nobody does.
         lease_until: Until when the owner may be trusted, epoch seconds.

@@ -179,11 +179,16 @@ def _is_free(session: SessionRecord, now: float, is_gone: Callable[[Owner], bool
 
 
 def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) -> None:
-    """Insert a session and note it in the crawl's row, which is held."""
+    """Insert a session and note it in the crawl's row, which is held.
+
+    Its fence goes on from the last session's: a handler's service compares fences over the sessions of a crawl.
+    """
     row = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
     checkpoint = read_checkpoint(row)
     goes_on = checkpoint is not None and checkpoint.mark.has_begun
     ordinal = row["last_session_ordinal"] + 1
+    last = sa.select(t.session.c.fence).where(t.session.c.session_id == row["last_session_id"])
+    fence = (connection.execute(last).scalar() or 0) + 1
     put = sa.insert(t.session).values(
         **columns,
         crawl_id=crawl_id,
@@ -191,7 +196,7 @@ def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) ->
         counters=counters_text(Counters()),
         message="",
         durable=True,
-        fence=1,
+        fence=fence,
         revision=0,
         resumed_from=row["last_session_id"] if goes_on else None,
     )

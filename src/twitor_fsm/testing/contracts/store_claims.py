@@ -186,6 +186,17 @@ class ClaimContract:
         assert second.session.ordinal == 2
         assert second.session.resumed_from is None
 
+    async def test_a_fence_never_falls_within_a_crawl(self, place: Place[Any]) -> None:
+        store = await place.store()
+        fences: list[int] = []
+        for session_id in ("s1", "s2", "s3"):
+            fences.append((await claim(store, session_id)).session.fence)
+            taken = await claim(store, "another", gone=lambda _: True)
+            fences.append(taken.session.fence)
+            await finish(store, taken, mark=over(1))
+
+        assert fences == sorted(set(fences))
+
     async def test_a_walk_that_had_begun_names_its_session(self, place: Place[Any]) -> None:
         store = await place.store()
         await finish(store, await claim(store), new=new("1"), mark=walking(1, 1), last_key="1")
