@@ -1,4 +1,4 @@
-"""Runs cleanup tasks: each with a time limit, all of them whatever the others do.
+"""Runs an app's tasks, each with a time limit: cleanup tasks all, whatever the others do.
 
 Must not know: what ended the session. A cleanup's failure is reported, never raised.
 """
@@ -8,9 +8,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
+import attrs
+
 from .log_facts import logger_of
 
-__all__ = ["CleanupTask", "discard_cleanup", "run_cleanup"]
+__all__ = ["CleanupTask", "Problem", "discard_cleanup", "run_cleanup", "run_within"]
 
 CleanupTask = Awaitable[Any] | Callable[[], Awaitable[Any] | Any]
 """An awaitable, or a callable without arguments that may return one."""
@@ -33,32 +35,47 @@ async def run_cleanup(
     """
     problems: list[str] = []
     for task in tasks:
-        problem = await _run_one(task, timeout_s)
+        name = getattr(task, "__qualname__", type(task).__name__)
+        problem = await run_within(task, f"cleanup {name}", timeout_s)
         if problem is not None:
             _LOG.error("%s; the other cleanup tasks run all the same", problem, extra=extra)
-            problems.append(problem)
+            problems.append(str(problem))
     return tuple(problems)
 
 
-async def _run_one(task: CleanupTask, timeout_s: float) -> str | None:
-    name = getattr(task, "__qualname__", type(task).__name__)
+@attrs.frozen
+class Problem:
+    """What went wrong with a task; as text, a line.
+
+    Attributes:
+        what: The line.
+        error: What it raised, if it did.
+    """
+
+    what: str
+    error: BaseException | None = None
+
+    def __str__(self) -> str:
+        return self.what
+
+
+async def run_within(task: CleanupTask, name: str, timeout_s: float) -> Problem | None:
+    """Run one; what went wrong, or None. One that does not heed its cancellation is left behind."""
     running = asyncio.ensure_future(_await(task))
     try:
         done, _ = await asyncio.wait({running}, timeout=timeout_s)
         if not done:
             running.cancel()
             await asyncio.wait({running}, timeout=min(timeout_s, 1.0))
-            problem = f"cleanup {name} did not end within {timeout_s:g} s and was left"
-        elif running.cancelled():
-            problem = f"cleanup {name} was cancelled"
-        elif (error := running.exception()) is not None:
-            problem = f"cleanup {name} failed: {type(error).__name__}"
-        else:
-            return None
+            return Problem(f"{name} did not end within {timeout_s:g} s and was left")
     except asyncio.CancelledError:
         running.cancel()
         raise
-    return problem
+    if running.cancelled():
+        return Problem(f"{name} was cancelled")
+    if (error := running.exception()) is not None:
+        return Problem(f"{name} failed: {type(error).__name__}", error)
+    return None
 
 
 async def _await(task: CleanupTask) -> None:
@@ -69,7 +86,7 @@ async def _await(task: CleanupTask) -> None:
         if inspect.isawaitable(outcome):
             await outcome
     except (KeyboardInterrupt, SystemExit) as exc:  # would tear the loop down from inside a task
-        raise RuntimeError(f"the cleanup raised {type(exc).__name__}") from exc
+        raise RuntimeError(f"it raised {type(exc).__name__}") from exc
 
 
 def discard_cleanup(tasks: Iterable[CleanupTask]) -> None:

@@ -276,7 +276,10 @@ class Settings:
         f"{PREFIX}CANCEL_GRACE_S",
     )
     cleanup_timeout_s: float = _setting(
-        10.0, "Limit of each cleanup task, seconds", _seconds(0.001), f"{PREFIX}CLEANUP_TIMEOUT_S"
+        10.0,
+        "Limit of each cleanup task, and of each effect of an app's own, seconds",
+        _seconds(0.001),
+        f"{PREFIX}CLEANUP_TIMEOUT_S",
     )
     shutdown_timeout_s: float = _setting(
         25.0,

@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
 import attrs
@@ -24,10 +24,10 @@ from .core.states import (
     DEFAULT_SPEC,
     JournalRow,
     MachineSpec,
-    Step,
     check_for_crawls,
 )
 from .core.taxonomy import Reason
+from .effects import Action, check_actions
 from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import EventHub, Observer
 from .handle import CrawlHandle, CrawlOptions
@@ -68,7 +68,7 @@ class CrawlEngine:
         settings: Settings | None = None,
         clock: Clock | None = None,
         spec: MachineSpec = DEFAULT_SPEC,
-        effects: Mapping[str, Callable[[Step], Awaitable[None]]] | None = None,
+        effects: Mapping[str, Action] | None = None,
         rules: ErrorRules | None = None,
         policy: Decide = decide,
         observers: Iterable[Observer] = (),
@@ -82,7 +82,8 @@ class CrawlEngine:
             settings: All settings; None reads the environment.
             clock: Time; a test puts its own here.
             spec: The machine; an app may extend `DEFAULT_SPEC`.
-            effects: What to do about effects that the app's machine added, after their step is durable.
+            effects: What to do about effects that the app's machine added, after their step is durable; each has
+                `cleanup_timeout_s`.
             rules: Categories of the app's own exception types.
             policy: In place of `recovery.decide`; the machine stays the same.
             observers: Called with every event of every session; what they raise is logged.
@@ -92,6 +93,7 @@ class CrawlEngine:
         self.clock: Final = clock if clock is not None else SystemClock()
         self._database = database if database is not None else self.settings.database_url
         check_for_crawls(spec)
+        check_actions(effects or {}, spec)
         self._machine = machine_for(spec)
         self._effects = effects
         self._error_rules = rules

@@ -73,12 +73,21 @@ class CrawlHandle:
     def post(self, trigger: str, *, reason: str | None = None) -> None:
         """Send an event of an extended machine; those of the default machine are the session's own to send.
 
+        One that the table does not allow in the state that the session is in when it comes is dropped, with a warning.
+
         Raises:
-            ConfigurationError: It is one of those.
+            ConfigurationError: It is one of those, or none that the machine knows.
         """
-        if trigger in set(Trigger) - {Trigger.CANCEL}:
+        if trigger == Trigger.CANCEL:
+            raise ConfigurationError("nothing was sent; end the session with cancel(reason)")
+        if trigger in set(Trigger):
             raise ConfigurationError(
                 f"{trigger} is an event of the session itself; nothing was sent. Post events of your own machine"
+            )
+        if trigger not in self._session.triggers:
+            raise ConfigurationError(
+                f"the machine knows no event {trigger!r}; nothing was sent. Its own are: "
+                f"{', '.join(sorted(self._session.triggers - set(Trigger))) or 'none'}"
             )
         self._session.post(trigger, reason=reason)
 

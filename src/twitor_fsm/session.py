@@ -7,7 +7,7 @@ Must not know: how a handler is kept within its time, how a lease is renewed, ho
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -19,8 +19,9 @@ from .core.listing import Known
 from .core.progress import Rules, begin
 from .core.records import Claim, Counters, Skip
 from .core.recovery import Policy, decide, is_believable
-from .core.states import Facts, Kind, SessionValue, State, Step, Trigger
+from .core.states import Facts, Kind, SessionValue, State, Trigger
 from .core.taxonomy import ErrorCategory, Reason
+from .effects import Action, Effects
 from .ending import report_of_run
 from .errors import CursorRefused, LeaseLost, StoreError
 from .events import EventHub
@@ -104,7 +105,7 @@ class CrawlSession:
         rng: random.Random | None = None,
         error_rules: Mapping[type[BaseException], ErrorCategory] | None = None,
         decide: Decide = decide,
-        effects: Mapping[str, Callable[[Step], Awaitable[None]]] | None = None,
+        effects: Mapping[str, Action] | None = None,
     ) -> None:
         """Prepare a session; see `CrawlEngine.start` for the arguments."""
         session = claim.session
@@ -126,6 +127,8 @@ class CrawlSession:
         self._cleanup = tuple(cleanup)
         self._waits = wait
         self._kinds = machine.spec.kinds
+        self.triggers: Final = frozenset(machine.spec.triggers)
+        """Every event that the machine knows."""
         self._max_retries = policy.max_retries
         self._inbox = Inbox(clock)
         self._teller = Teller(claim, clock, self.hub)
@@ -166,7 +169,11 @@ class CrawlSession:
             teller=self._teller,
             limit=(source.service, session.crawl.user_id, source.endpoint),
             error_rules=error_rules,
-            effects=effects or {},
+            effects=Effects(
+                effects or {},
+                timeout_s=limits.cleanup_timeout_s,
+                extra=self._teller.extra("effect"),
+            ),
             cancel=self.cancel,
         )
         if claim.closed_until is not None and is_believable(claim.closed_until, now=clock.now()):
@@ -296,7 +303,7 @@ class CrawlSession:
             await self._steps.post(Trigger.RESTARTED, facts)
         if self._inbox and not self._is_final:
             event = self._inbox.pop()
-            await self._steps.post(event.trigger, event.facts)
+            await self._steps.hear(event.trigger, event.facts)
             return True
         step = ops.plan(
             self._ledger.value, self._steps.progress, now=self._clock.now(), kinds=self._kinds
@@ -344,7 +351,7 @@ class CrawlSession:
                 await self._run_cleanup()
                 while self._inbox:  # absorbed: nothing changes the end any more
                     event = self._inbox.pop()
-                    await steps.post(event.trigger, event.facts)
+                    await steps.hear(event.trigger, event.facts)
                 await steps.post(Trigger.CLEANED_UP, steps.facts())
             case ops.End():
                 raise AssertionError("nothing is done after the end")

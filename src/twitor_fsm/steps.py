@@ -6,7 +6,7 @@ Must not know: sources, handlers, waiting.
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
@@ -21,6 +21,7 @@ from .core.records import Closed, Counters, Skip
 from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, believable
 from .core.states import Durability, Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorAction, ErrorCategory, Reason
+from .effects import Effects
 from .errors import IllegalStep, ItemsRefused, LeaseLost, StoreError, StoreUnavailable
 from .ledger import Contents, Interrupted, Ledger, Work
 from .log_facts import logger_of
@@ -69,7 +70,7 @@ class Steps:
         teller: Teller,
         limit: tuple[str, str, str],
         error_rules: Mapping[type[BaseException], ErrorCategory] | None,
-        effects: Mapping[str, Callable[[Step], Awaitable[None]]],
+        effects: Effects,
         cancel: Callable[[str], None],
     ) -> None:
         """Begin.
@@ -86,7 +87,7 @@ class Steps:
             teller: Log and observers.
             limit: (service, account, endpoint) of the source's rate limit.
             error_rules: Categories of an app's own exception types.
-            effects: What to do about effects of an app's own.
+            effects: Carries out effects of an app's own.
             cancel: Puts a cancel with this reason into the inbox.
         """
         self._machine = machine
@@ -108,8 +109,6 @@ class Steps:
         self.skipped: list[SkippedBrief] = []
         self._skipped_durably = 0
         self.store_is_out = False
-        self._unheard: Final[list[Step]] = []
-        """Steps that ride: their effects are carried out when the commit that writes them has taken place."""
 
     # -- errors -----------------------------------------------------------------------------------
 
@@ -249,6 +248,22 @@ class Steps:
 
     # -- events -----------------------------------------------------------------------------------
 
+    async def hear(self, trigger: str, facts: Facts) -> None:
+        """Take an event from outside; one that does not fit is dropped: its sender cannot know what happens meanwhile.
+
+        Raises as `post`.
+        """
+        try:
+            self._machine.step(self._ledger.value, trigger, facts)
+        except IllegalStep as exc:
+            _LOG.warning(
+                "%s: the event was dropped, the session goes on",
+                exc,
+                extra=self._teller.extra("step"),
+            )
+            return
+        await self.post(trigger, facts)
+
     async def post(self, trigger: str, facts: Facts) -> None:
         """Take one event through the machine, and make it true as its row says.
 
@@ -274,7 +289,7 @@ class Steps:
             case Durability.UNSAVED:
                 step = self._step_from_durable(trigger, facts)
                 ledger.drop_riding()
-                self._unheard.clear()
+                self._effects.drop_riding()
                 del self.skipped[self._skipped_durably :]
                 self.store_is_out = True
                 self._note_cause(step, facts)
@@ -324,7 +339,7 @@ class Steps:
 
     def _adopt(self, step: Step) -> None:
         self._ledger.ride(step.session, step.journal)
-        self._unheard.append(step)
+        self._effects.ride(step)
         self._teller.stepped(step)
 
     # -- commits ----------------------------------------------------------------------------------
@@ -376,7 +391,7 @@ class Steps:
         self._teller.saved(step, self.progress, self._work.counters(save.tally), save.last_key)
         if wish is not None and self._kinds[value.state] is not Kind.FINAL:
             self._cancel(wish)
-        await self._carry_out(step)
+        await self._effects.carry_out(step)
 
     def _message_of(self, step: Step | None, facts: Facts | None) -> str | None:
         """What the session's row says of its cause, if this step makes it end."""
@@ -409,10 +424,10 @@ class Steps:
             self._teller.stepped(step)
             return
         if alone:
-            self._unheard.clear()
+            self._effects.drop_riding()
         self._note_cause(step, facts)
         self._teller.stepped(step)
-        await self._carry_out(step)
+        await self._effects.carry_out(step)
 
     async def _refused(self, refusal: ItemsRefused) -> None:
         """The database refuses items of the batch: each is an event of its own."""
@@ -440,20 +455,6 @@ class Steps:
             strategy = self._strategy(ErrorCategory.DATABASE, reason, message)
             await self._post_strategy(Trigger.ITEM_SKIPPED, strategy, "commit", index=index)
 
-    async def _carry_out(self, step: Step | None) -> None:
-        """The step is durable, and so are those that rode: do what the app's own effects ask for."""
-        steps = [*self._unheard, *([step] if step is not None else [])]
-        self._unheard.clear()
-        for each in steps:
-            for effect in each.effects:
-                action = self._effects.get(effect)
-                if action is None:
-                    continue
-                try:
-                    await action(each)
-                except Exception:  # noqa: BLE001 - whatever an app's effect raises, the session goes on
-                    _LOG.exception("effect %s failed; the session goes on", effect)
-
     async def release(self) -> str | None:
         """Leave a paused session to whoever comes first: its state is durable, its lease ends now.
 
@@ -473,7 +474,7 @@ class Steps:
                 "the paused session keeps its lease: %s", exc, extra=self._teller.extra("pause")
             )
             return None
-        await self._carry_out(None)
+        await self._effects.carry_out()
         return wish
 
     def counters(self) -> Counters:

@@ -1,6 +1,9 @@
 """What happens seldom in an engine: effects of an app, skipped items that stay broken, richer records that are refused."""
 
+import asyncio
+import re
 import sqlite3
+from typing import Any
 
 import attrs
 import pytest
@@ -19,7 +22,7 @@ from twitor_fsm.core.states import (
     endings,
 )
 from twitor_fsm.engine import CrawlEngine
-from twitor_fsm.errors import AuthenticationFailed
+from twitor_fsm.errors import AuthenticationFailed, ConfigurationError
 from twitor_fsm.sources.base import InvalidRaw, Item
 from twitor_fsm.testing import ListSource, VirtualClock, assert_conforms
 
@@ -63,7 +66,7 @@ async def test_an_apps_effect_is_carried_out_when_its_step_is_durable_and_stops_
         assert report.completed
         assert_conforms(await engine.journal(report.session_id), SPEC)
     assert announced == [("on_hold", "on_hold")]
-    assert "effect fail failed; the session goes on" in caplog.text
+    assert "effect fail failed: RuntimeError; the session goes on" in caplog.text
 
 
 async def test_an_apps_effect_on_a_step_that_rides_is_carried_out_with_the_commit_that_writes_it(
@@ -176,3 +179,83 @@ async def test_a_richer_record_that_the_database_refuses_leaves_the_stored_one(
     assert (report.counters.already_known, report.counters.skipped) == (30, 0)
     assert texts == {key: f"text of {key}" if key == keys[3] else "more" for key in keys}
     assert "refuses a richer record of an item" in caplog.text
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+async def test_an_apps_effect_that_hangs_keeps_nobody_from_ending_the_session(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture, *, heeds: bool
+) -> None:
+    released = asyncio.Event()
+
+    async def hang(_: Step) -> None:
+        try:
+            await released.wait()
+        except asyncio.CancelledError:
+            if heeds:
+                raise
+            await released.wait()
+
+    async with CrawlEngine(
+        db,
+        settings=Settings(cleanup_timeout_s=0.02),
+        clock=clock,
+        spec=SPEC,
+        effects={"announce": hang},
+    ) as engine:
+        handle = await engine.start(ListSource(ids(40)), user_id="me")
+        handle.post("hold")
+        handle.cancel()
+        assert (await handle.wait()).state == "shut_down"
+
+        held = await engine.start(ListSource(ids(40)), user_id="me")
+        held.post("hold")
+        held.post("go_on")
+        assert (await held.wait()).completed
+        released.set()
+    assert "effect announce did not end within 0.02 s and was left" in caplog.text
+
+
+async def test_an_event_that_does_not_fit_is_dropped_and_the_session_goes_on(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sends one cannot know what the session does meanwhile: a button pressed twice ends no crawl."""
+    async with CrawlEngine(db, settings=Settings(), clock=clock, spec=SPEC) as engine:
+        handle = await engine.start(ListSource(ids(40)), user_id="me")
+        for trigger in ("go_on", "hold", "hold", "go_on", "go_on"):
+            handle.post(trigger)
+        report = await handle.wait()
+
+        assert report.completed
+        told = [row.trigger for row in await engine.journal(report.session_id)]
+    assert told[:2] == ["hold", "go_on"]
+    assert told.count("hold") == told.count("go_on") == 1
+    assert caplog.text.count("the event was dropped, the session goes on") == 3
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        ("hodl", "knows no event 'hodl'; nothing was sent. Its own are: go_on, hold"),
+        ("cancel", "end the session with cancel(reason)"),
+        ("resume", "is an event of the session itself"),
+    ],
+)
+async def test_an_event_that_nobody_may_send_is_refused_where_it_is_sent(
+    db: str, clock: VirtualClock, trigger: str, words: str
+) -> None:
+    async with CrawlEngine(db, settings=Settings(), clock=clock, spec=SPEC) as engine:
+        handle = await engine.start(ListSource(ids(40)), user_id="me")
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
+            handle.post(trigger)
+        assert (await handle.wait()).completed
+
+
+@pytest.mark.parametrize(
+    ("effects", "words"),
+    [({"anounce": nothing}, "has no effect 'anounce'"), ({"announce": None}, "is a NoneType")],
+)
+def test_an_effect_that_would_never_be_carried_out_is_refused(
+    db: str, effects: Any, words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        CrawlEngine(db, settings=Settings(), spec=SPEC, effects=effects)
