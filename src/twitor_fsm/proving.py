@@ -48,7 +48,8 @@ def prove(
     """Explore every world that a crawl can come into, whatever fails, however often, in whatever order.
 
     Args:
-        spec: The machine; an extended one works as it does in an engine. Events of its own may come at any time.
+        spec: The machine; an extended one works as it does in an engine. Events of its own may come
+            at any time in the states that have rows for them.
         invariants: What must hold besides the invariants of every crawl.
         scopes: The settings to explore, one after the other, up to the first violation.
         step: In place of the machine's own step.
