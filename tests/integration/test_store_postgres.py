@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from store_factories import Place, batch, claim, new, postgres_place, postgres_server, walking
+from sqlalchemy.ext.asyncio import create_async_engine
+from store_factories import (
+    Place,
+    batch,
+    claim,
+    new,
+    new_postgres_database,
+    postgres_place,
+    postgres_server,
+    walking,
+)
 
 from twitor_fsm.core.taxonomy import Reason
 from twitor_fsm.errors import StoreUnavailable
@@ -99,3 +109,23 @@ async def test_a_database_that_is_not_there_is_not(place: Place[SqlStore]) -> No
 
     assert (raised.value.reason, raised.value.retryable) == (Reason.STORE_UNAVAILABLE, False)
     assert "Create it" in str(raised.value)
+
+
+async def test_transactions_see_what_others_commit_and_an_apps_own_are_left_alone(
+    server: Any,
+) -> None:
+    """Else crawls of different users collide, and whoever forgets a user overlooks a crawl that began meanwhile."""
+    url = new_postgres_database(server)
+    server.psql(f"ALTER DATABASE {url.database} SET default_transaction_isolation = serializable;")
+    engine = create_async_engine(url)
+    store = SqlStore(engine, migrate=True)
+    await store.open()
+
+    def ask(connection: sa.Connection) -> object:
+        return connection.execute(sa.text("SHOW transaction_isolation")).scalar()
+
+    assert [await store._run.write(ask), await store._run.read(ask)] == ["read committed"] * 2
+    async with engine.connect() as connection:
+        assert await connection.run_sync(ask) == "serializable"
+    await store.close()
+    await engine.dispose()

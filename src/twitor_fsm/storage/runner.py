@@ -197,11 +197,22 @@ def _answer(
         loop.call_soon_threadsafe(outcome)
 
 
+def _as_written_for(engine: "AsyncEngine") -> "AsyncEngine":
+    """The engine, with transactions that see what others commit meanwhile, whatever the database's default is.
+
+    Ours are written for that: under SERIALIZABLE crawls of different users collide, and under REPEATABLE READ whoever
+    forgets a user does not see the crawl that began meanwhile.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine.execution_options(isolation_level="READ COMMITTED")
+
+
 class EngineRunner:
     """An async engine: each transaction takes a connection of its pool."""
 
     def __init__(self, engine: "AsyncEngine", *, owned: bool) -> None:
-        self._engine = engine
+        self._engine = _as_written_for(engine)
         self._owned = owned
         self._tasks: set[asyncio.Future[Any]] = set()
 
