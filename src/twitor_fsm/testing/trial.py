@@ -30,6 +30,8 @@ __all__ = ["Handler", "Trial"]
 
 Handler = Callable[[Item, int], Awaitable[Any]]
 
+_SHOWN: Final = 5
+
 _STORE_FAILS: Final = (Mishap.BUSY, Mishap.LOST_ANSWER, Mishap.STORE_OUT)
 
 
@@ -235,7 +237,7 @@ class Trial:
                 await self.check()
                 await self.check_complete()
                 return report
-        raise self._failed([f"the crawl is not complete after {most} runs: {last}"])
+        raise await self._failed([f"the crawl is not complete after {most} runs: {last}"])
 
     # -- what is watched while it runs ------------------------------------------------------------
 
@@ -290,7 +292,7 @@ class Trial:
             self.store, self.crawl_key, self.durable, self.listing, self._skips_told
         )
         if problems:
-            raise self._failed(problems)
+            raise await self._failed(problems)
 
     def _of_report(self, report: CrawlReport) -> list[str]:
         counts = report.counters
@@ -313,9 +315,32 @@ class Trial:
         """Check that every item of the listing is stored or recorded as skipped."""
         problems = await missing_of(self.store, self.crawl_key, self.listing.keys)
         if problems:
-            raise self._failed(problems)
+            raise await self._failed(problems)
 
-    def _failed(self, problems: Sequence[str]) -> AssertionError:
-        lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(problems))
+    async def _failed(self, problems: Sequence[str]) -> AssertionError:
+        told = [*await self._of_source(), *problems]
+        lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(told))
         met = "; ".join(self.faults.met) or "nothing went wrong"
         return AssertionError(f"under {self._plan!r}:\n{lines}\n  met so far: {met}")
+
+    async def _of_source(self) -> list[str]:
+        """Whether it is the source that changed: then all else that is wrong may come from that."""
+        if not self._reads_listing:
+            return []
+        try:
+            now = (await read_listing(self._source, self._user_id)).keys
+        except Exception as exc:  # noqa: BLE001 - a source may raise anything
+            return [f"the source listed its items when the trial began, and raises {exc!r} now"]
+        if now == self.listing.keys:
+            return []
+        began = _brief(self.listing.keys)
+        changed = (
+            f"the source does not say the same each time, as a trial needs it: {began} when it began, {_brief(now)} now. "
+            "What follows may come from that"
+        )
+        return [changed]
+
+
+def _brief(keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:_SHOWN]) or "nothing"
+    return shown if len(keys) <= _SHOWN else f"{shown}, ... ({len(keys)} items)"
