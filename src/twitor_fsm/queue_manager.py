@@ -32,7 +32,7 @@ from .queueing.dead_letters import DeadLetters
 from .queueing.desk import Owner
 from .queueing.health import QueueHealth, health_of
 from .queueing.options import QueueOptions
-from .queueing.persistence import Persistence
+from .queueing.patience import Patience
 from .queueing.producing import Producer
 from .queueing.records import MAX_PAYLOAD_BYTES, DeadReason, DeadTask, QueueTask
 from .queueing.takers import current_task
@@ -121,9 +121,9 @@ class QueueManager:
         self._clock: Final = clock if clock is not None else SystemClock()
         self._rng: Final = rng if rng is not None else random.Random()
         self._server: Final = Server(settings, self._clock)
-        self._persistence: Final = Persistence(self._clock, revive=self._server.revive)
+        self._patience: Final = Patience(self._clock, revive=self._server.revive)
         self._producer: Final = Producer(
-            self._options, lambda: self._now_open.queue, self._persistence, self._clock
+            self._options, lambda: self._now_open.queue, self._patience, self._clock
         )
         self._open: Channel | None = None
 
@@ -151,7 +151,7 @@ class QueueManager:
 
     def _channel(self) -> Channel:
         connection = self._server.connection()
-        return Channel(connection, self._options, self._persistence, self._clock, self._rng)
+        return Channel(connection, self._options, self._patience, self._clock, self._rng)
 
     def disconnect(self) -> Coroutine[Any, Any, None]:
         """Close everything; may be called twice.
@@ -392,13 +392,13 @@ class QueueManager:
 
     async def size(self) -> int:
         """Tasks that wait to be taken now; those in flight, delayed and dead are not among them."""
-        return (await self._persistence.briefly(self._now_open.queue.counts)).waiting
+        return (await self._patience.briefly(self._now_open.queue.counts)).waiting
 
     async def peek(self, limit: int = 10) -> list[QueueTask]:
         """The tasks that are next, in their order, without taking them; their lease token is 0."""
         check_whole("limit", limit, 1, 10_000, undone=NOTHING_CHANGED)
         queue = self._now_open.queue
-        return await self._persistence.briefly(lambda: queue.peek(limit))
+        return await self._patience.briefly(lambda: queue.peek(limit))
 
     async def get_dead_letter_tasks(self, limit: int = 100) -> list[DeadTask]:
         """Dead letters, the newest first; removes nothing."""
@@ -407,21 +407,21 @@ class QueueManager:
     @property
     def dead_letters(self) -> DeadLetters:
         """Their administration: list, retry, purge, cap."""
-        return DeadLetters(self._now_open.queue, self._persistence)
+        return DeadLetters(self._now_open.queue, self._patience)
 
     async def pause(self) -> bool:
         """Hand out nothing, to all consumers, until `resume`; whether that changed something."""
         queue = self._now_open.queue
-        return await self._persistence.briefly(lambda: queue.pause(is_paused=True))
+        return await self._patience.briefly(lambda: queue.pause(is_paused=True))
 
     async def resume(self) -> bool:
         """Hand out tasks again; whether that changed something."""
         queue = self._now_open.queue
-        return await self._persistence.briefly(lambda: queue.pause(is_paused=False))
+        return await self._patience.briefly(lambda: queue.pause(is_paused=False))
 
     async def is_paused(self) -> bool:
         """Whether nothing is handed out to anybody until `resume`."""
-        return (await self._persistence.briefly(self._now_open.queue.counts)).is_paused
+        return (await self._patience.briefly(self._now_open.queue.counts)).is_paused
 
     async def server_facts(self) -> ServerFacts:
         """What the server says of itself: version, persistence, memory.
@@ -431,7 +431,7 @@ class QueueManager:
             QueueError: No answer.
         """
         connection = self._now_open.connection
-        return facts_of(await self._persistence.briefly(lambda: connection.command("INFO")))
+        return facts_of(await self._patience.briefly(lambda: connection.command("INFO")))
 
     async def health_check(self) -> QueueHealth:
         """Status and counts; never raises, connected or not. A replica has counts, and is unhealthy."""

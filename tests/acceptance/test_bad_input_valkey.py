@@ -18,7 +18,7 @@ from twitor_fsm.core.taxonomy import ErrorCategory
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import CredentialsMissing, QueueUnavailable
 from twitor_fsm.queue_manager import DeadReason, QueueManager
-from twitor_fsm.queueing import persistence
+from twitor_fsm.queueing import patience
 from twitor_fsm.queueing.records import MAX_RECORD_BYTES, TEXT_LIMIT
 from twitor_fsm.simulator import Simulator
 from twitor_fsm.sources.credentials import Secret
@@ -103,7 +103,7 @@ async def test_a_server_that_refuses_for_now_is_tried_again_and_nothing_is_lost_
         await queue.enqueue("x", {"n": 1}, task_id="before")
         with refusing(own_server), monkeypatch.context() as impatient:
             impatient.setattr(connection, "CALL_LIMIT_S", 0.3)
-            impatient.setattr(persistence, "PATIENCE_S", 0.5)
+            impatient.setattr(patience, "PATIENCE_S", 0.5)
             with pytest.raises(QueueUnavailable) as caught:
                 await queue.enqueue("x", {"n": 2}, task_id="meanwhile")
             assert classify(caught.value).category is ErrorCategory.NETWORK

@@ -58,7 +58,7 @@ QUEUE_PARTS: Final[dict[str, frozenset[str]]] = {
     "queueing/channel.py": frozenset({"connection", "task_queue"}),
     "queueing/options.py": frozenset({"keys"}),
     **dict.fromkeys(
-        (f"queueing/{name}.py" for name in ("bell", "persistence", "records", "takers")),
+        (f"queueing/{name}.py" for name in ("arguments", "bell", "patience", "records", "takers")),
         frozenset(),
     ),
 }

@@ -266,7 +266,7 @@ async def test_a_server_that_goes_and_comes_back_ends_nothing(own_server: Server
             await is_half.wait()
             own_server.stop()
             go_on.set()
-            await until(lambda: queue._persistence._out_since is not None)
+            await until(lambda: queue._patience._out_since is not None)
             own_server.start()
             back = asyncio.get_running_loop().time()
             count = len(seen)
@@ -292,7 +292,7 @@ async def test_dequeue_waits_through_an_outage_and_producers_are_told(own_server
         health = await queue.health_check()
         assert health["status"] == "unhealthy"
         waiting = asyncio.create_task(queue.dequeue(timeout=30))
-        await until(lambda: queue._persistence._out_since is not None)
+        await until(lambda: queue._patience._out_since is not None)
         own_server.start()
         await queue.enqueue("x", {})
         task = await waiting

@@ -18,7 +18,7 @@ from .consumer import Consumer, Handler
 from .desk import Desk, Owner
 from .holding import Holding
 from .options import QueueOptions
-from .persistence import Persistence
+from .patience import Patience
 from .takers import Takers
 
 __all__ = ["Channel"]
@@ -33,7 +33,7 @@ class Channel:
         self,
         connection: Connection,
         options: QueueOptions,
-        persistence: Persistence,
+        patience: Patience,
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -42,12 +42,12 @@ class Channel:
         Args:
             connection: To the server.
             options: Of the queue.
-            persistence: Repeats calls.
+            patience: Repeats calls.
             clock: For waits.
             rng: Spreads backoffs.
         """
         self._options: Final = options
-        self._persistence: Final = persistence
+        self._patience: Final = patience
         self._clock: Final = clock
         self.connection: Final = connection
         self.queue: Final = TaskQueue(
@@ -64,14 +64,14 @@ class Channel:
             holding=self.holding,
             bell=self.bell,
             takers=Takers(options.queue_name, is_implicit=options.is_implicit),
-            persistence=persistence,
+            patience=patience,
             clock=clock,
             initial_backoff=options.settings.initial_backoff,
             rng=rng,
         )
 
     def _claimer(self) -> Claimer:
-        return Claimer(self.queue, self._persistence, self._clock, lease_s=self._options.lease_s)
+        return Claimer(self.queue, self._patience, self._clock, lease_s=self._options.lease_s)
 
     def _holding(self) -> Holding:
         return Holding(self.queue, self._clock, lease_s=self._options.lease_s)

@@ -14,7 +14,7 @@ from ..clock import Clock
 from ..errors import QueueError, TaskLeaseLost
 from ..log_facts import logger_of
 from ..valkey.task_queue import Claim, Claimed, Completed, Lease, TaskQueue
-from .persistence import Persistence, Until
+from .patience import Patience, Until
 from .records import DeadReason, QueueTask, log_facts_of
 
 __all__ = ["Claimer"]
@@ -26,11 +26,11 @@ class Claimer:
     """Claims of one manager or consumer."""
 
     def __init__(
-        self, queue: TaskQueue, persistence: Persistence, clock: Clock, *, lease_s: float
+        self, queue: TaskQueue, patience: Patience, clock: Clock, *, lease_s: float
     ) -> None:
         """Prepare; nothing is sent."""
         self._queue: Final = queue
-        self._persistence: Final = persistence
+        self._patience: Final = patience
         self._clock: Final = clock
         self._lease_ms: Final = round(lease_s * 1000)
         self._done: dict[Lease, Mapping[str, str]] = {}
@@ -70,7 +70,7 @@ class Claimer:
             done=tuple(done),
         )
         try:
-            claimed = await self._persistence.persist(
+            claimed = await self._patience.keep_trying(
                 lambda tries: self._once(ask, is_repeated=is_repeated or tries > 0), until=until
             )
         except BaseException:
@@ -135,7 +135,7 @@ class Claimer:
         while self._done:
             done, self._done = self._done, {}
             try:
-                answers = await self._persistence.persist(
+                answers = await self._patience.keep_trying(
                     partial(self._complete, tuple(done)), until=until
                 )
             except BaseException:

@@ -119,7 +119,7 @@ class Consumer:
         self._stopped_at = self._clock.monotonic()
         self._is_news.set()
 
-    def _patience(self) -> Callable[[], float]:
+    def _until(self) -> Callable[[], float]:
         """When a call that begins now gives up: never before `stop`, soon after it."""
         began = self._clock.monotonic()
 
@@ -135,7 +135,7 @@ class Consumer:
         free = 0 if self._is_stopping else self._concurrency - len(self._running)
         try:
             claimed = await self._claimer.claim(
-                free, may_take_suspect=not self._holding.has_suspect, until=self._patience()
+                free, may_take_suspect=not self._holding.has_suspect, until=self._until()
             )
         except QueueUnavailable:  # after `stop` only; what runs is finished all the same
             return LOOK_S
@@ -186,13 +186,13 @@ class Consumer:
             raise
         except Postpone as wish:
             if self._holding.drop(task) is not None:
-                await self._settle(self._desk.postpone(task, wish.delay_s, until=self._patience()))
+                await self._settle(self._desk.postpone(task, wish.delay_s, until=self._until()))
         except Reject as error:
             if self._holding.drop(task) is not None:
                 why = f": {error}" if str(error) else ""
                 _LOG.error("task %s (%s) is rejected%s", task.task_id, task.task_type, why)
                 await self._settle(
-                    self._desk.fail(task, error, until=self._patience(), final=DeadReason.REJECTED)
+                    self._desk.fail(task, error, until=self._until(), final=DeadReason.REJECTED)
                 )
         except Exception as error:  # noqa: BLE001  whatever a handler raises
             if self._holding.drop(task) is not None:
@@ -212,7 +212,7 @@ class Consumer:
 
     async def _fail(self, task: QueueTask, error: BaseException) -> None:
         _LOG.error("task %s (%s) failed: %s", task.task_id, task.task_type, type(error).__name__)
-        await self._settle(self._desk.fail(task, error, until=self._patience()))
+        await self._settle(self._desk.fail(task, error, until=self._until()))
 
     async def _settle(self, settling: Awaitable[object]) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..valkey.task_queue import TaskQueue
 from .arguments import NOTHING_CHANGED, check_id, check_moment, check_whole
-from .persistence import Persistence
+from .patience import Patience
 from .records import DeadReason, DeadTask
 
 __all__ = ["DeadLetters"]
@@ -23,10 +23,10 @@ MOST: Final = 10**9
 class DeadLetters:
     """The dead letters of one queue."""
 
-    def __init__(self, queue: TaskQueue, persistence: Persistence) -> None:
+    def __init__(self, queue: TaskQueue, patience: Patience) -> None:
         """Prepare; nothing is sent."""
         self._queue: Final = queue
-        self._persistence: Final = persistence
+        self._patience: Final = patience
 
     async def list(
         self,
@@ -53,7 +53,7 @@ class DeadLetters:
     async def retry(self, task_id: str) -> bool:
         """Give one dead task all its tries again; False if there is none, or its record cannot be read."""
         check_id(task_id)
-        return await self._persistence.briefly(lambda: self._queue.dead_retry([task_id])) == 1
+        return await self._patience.briefly(lambda: self._queue.dead_retry([task_id])) == 1
 
     async def retry_all(
         self, *, reason: DeadReason | None = None, task_type: str | None = None
@@ -63,9 +63,7 @@ class DeadLetters:
         What cannot be read stays: purge it.
         """
         ids = [task.task_id async for task in self._fitting(reason, task_type)]
-        return (
-            await self._persistence.briefly(lambda: self._queue.dead_retry(ids[::-1])) if ids else 0
-        )
+        return await self._patience.briefly(lambda: self._queue.dead_retry(ids[::-1])) if ids else 0
 
     async def purge(
         self,
@@ -92,20 +90,20 @@ class DeadLetters:
             if (task_id is None or task.task_id == task_id)
             and (died_before is None or task.died_at < died_before)
         ]
-        return await self._persistence.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
+        return await self._patience.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
 
     async def cap(self, keep: int) -> int:
         """Keep the newest so many; returns how many were forgotten."""
         check_whole("keep", keep, 0, MOST, undone=NOTHING_CHANGED)
         ids = [task.task_id async for task in self._fitting(None, None)][keep:]
-        return await self._persistence.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
+        return await self._patience.briefly(lambda: self._queue.dead_purge(ids)) if ids else 0
 
     async def _fitting(
         self, reason: DeadReason | None, task_type: str | None
     ) -> AsyncIterator[DeadTask]:
         start = 0
         while True:
-            page = await self._persistence.briefly(partial(self._queue.dead, start, PAGE))
+            page = await self._patience.briefly(partial(self._queue.dead, start, PAGE))
             for task in page:
                 if reason in (None, task.reason) and task_type in (None, task.task_type):
                     yield task

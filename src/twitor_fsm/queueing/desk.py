@@ -16,7 +16,7 @@ from ..valkey.task_queue import Completed, Lease, Retried, TaskQueue
 from .bell import Bell, quiet_s
 from .claiming import Claimer
 from .holding import RENEW_AT_MOST_S, Holding
-from .persistence import PATIENCE_S, Persistence, Until
+from .patience import PATIENCE_S, Patience, Until
 from .records import DeadReason, QueueTask, log_facts_of
 from .takers import Takers, current_task, is_received_by
 
@@ -52,7 +52,7 @@ class Desk:
         holding: Holding,
         bell: Bell | None,
         takers: Takers,
-        persistence: Persistence,
+        patience: Patience,
         clock: Clock,
         initial_backoff: float,
         rng: random.Random,
@@ -65,7 +65,7 @@ class Desk:
             holding: Renews leases.
             bell: Tells of new tasks; None where no connection can wait for it.
             takers: Who takes.
-            persistence: Repeats calls.
+            patience: Repeats calls.
             clock: For waits.
             initial_backoff: Wait before the first retry of a task, seconds.
             rng: Spreads backoffs.
@@ -75,7 +75,7 @@ class Desk:
         self._holding: Final = holding
         self._bell: Final = bell
         self._takers: Final = takers
-        self._persistence: Final = persistence
+        self._patience: Final = patience
         self._clock: Final = clock
         self._initial_backoff: Final = initial_backoff
         self._rng: Final = rng
@@ -105,7 +105,7 @@ class Desk:
         await self._claimer.flush(until=until)
         if back:
             counts = isinstance(passing, Exception)
-            await self._persistence.persist(
+            await self._patience.keep_trying(
                 lambda _: self._queue.release(back, counts=counts), until=until
             )
 
@@ -173,7 +173,7 @@ class Desk:
                 raise
 
         try:
-            (answer,) = await self._persistence.persist(once, until=until)
+            (answer,) = await self._patience.keep_trying(once, until=until)
         except QueueUnavailable as error:
             _LOG.warning(
                 "task %s is done but not acknowledged, it comes again: %s",
@@ -241,7 +241,7 @@ class Desk:
                 is_unknown |= problem.is_outcome_unknown
                 raise
 
-        answer = await self._persistence.persist(once, until=until)
+        answer = await self._patience.keep_trying(once, until=until)
         if answer is Retried.NOT_OURS:
             _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
         if answer is Retried.GONE:
@@ -253,7 +253,7 @@ class Desk:
     async def postpone(self, task: QueueTask, delay_s: float, *, until: Until) -> None:
         """Put a task off, with all its tries. Raises `QueueUnavailable` as `fail`."""
         lease = Lease(task.task_id, task.lease_token)
-        is_ours = await self._persistence.persist(
+        is_ours = await self._patience.keep_trying(
             lambda _: self._queue.postpone(lease, delay_s=delay_s), until=until
         )
         if not is_ours:

@@ -14,7 +14,7 @@ from ..errors import QueueFull
 from ..valkey.task_queue import TaskQueue
 from .bell import POLL_S
 from .options import QueueOptions
-from .persistence import Persistence
+from .patience import Patience
 from .records import NewTask, body_of, new_task
 
 __all__ = ["Producer"]
@@ -30,7 +30,7 @@ class Producer:
         self,
         options: QueueOptions,
         queue: Callable[[], TaskQueue],
-        persistence: Persistence,
+        patience: Patience,
         clock: Clock,
     ) -> None:
         """Prepare; nothing is sent.
@@ -38,12 +38,12 @@ class Producer:
         Args:
             options: Bounds, and the retries of a task that says nothing of them.
             queue: The scripts of the connection that is open now; raises `QueueError` when none is.
-            persistence: Repeats calls.
+            patience: Repeats calls.
             clock: For the wait for room.
         """
         self._options: Final = options
         self._queue: Final = queue
-        self._persistence: Final = persistence
+        self._patience: Final = patience
         self._clock: Final = clock
 
     def write(
@@ -89,9 +89,7 @@ class Producer:
         while True:
             queue = self._queue()  # in each turn: it may have been disconnected meanwhile
             try:
-                return await self._persistence.briefly(
-                    partial(queue.enqueue, tasks, max_size=bound)
-                )
+                return await self._patience.briefly(partial(queue.enqueue, tasks, max_size=bound))
             except QueueFull:
                 if not self._options.is_blocking:
                     raise

@@ -11,7 +11,7 @@ from ..clock import Clock
 from ..errors import QueueUnavailable
 from ..log_facts import logger_of
 
-__all__ = ["PATIENCE_S", "Persistence", "Until"]
+__all__ = ["PATIENCE_S", "Patience", "Until"]
 
 PATIENCE_S: Final = 2.0
 """How long a call that is no consumer's tries to reach Valkey, seconds: a restart is bridged, an outage is told."""
@@ -28,7 +28,7 @@ Until = float | Callable[[], float]
 """When to give up, monotonic seconds."""
 
 
-class Persistence:
+class Patience:
     """Repeats what may be repeated."""
 
     def __init__(self, clock: Clock, *, revive: Callable[[], None] | None = None) -> None:
@@ -38,10 +38,10 @@ class Persistence:
         self._out_since: float | None = None
 
     async def briefly(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Try a call for `PATIENCE_S`. Raises as `persist`."""
-        return await self.persist(lambda _: call(), until=self._clock.monotonic() + PATIENCE_S)
+        """Try a call for `PATIENCE_S`. Raises as `keep_trying`."""
+        return await self.keep_trying(lambda _: call(), until=self._clock.monotonic() + PATIENCE_S)
 
-    async def persist(self, attempt: Callable[[int], Awaitable[T]], *, until: Until) -> T:
+    async def keep_trying(self, attempt: Callable[[int], Awaitable[T]], *, until: Until) -> T:
         """Try until it succeeds.
 
         Args:
