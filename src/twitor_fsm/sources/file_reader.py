@@ -22,9 +22,10 @@ from .file_words import shown, unknown
 from .formats import FORMATS, Format
 from .x_items import MAX_ITEM_BYTES
 
-__all__ = ["FileReader", "ends_of"]
+__all__ = ["ENDS_BYTES", "FileReader", "ends_of"]
 
-_ENDS_BYTES: Final = 4096
+ENDS_BYTES: Final = 4096
+"""How much of a file's beginning, and of its end, tells it from another."""
 
 _CURSOR: Final = re.compile(
     r"1\.([0-9a-f]{16})\.([a-z]{1,20})\.([a-z_]{1,40})\.(\d{1,18})\.(\d{1,9})", re.ASCII
@@ -228,9 +229,9 @@ def _text_of(path: Path, file: IO[bytes], *, likes: bool) -> Text:
 def ends_of(file: IO[bytes], size: int) -> tuple[bytes, bytes]:
     """The first and the last bytes of an open file."""
     file.seek(0)
-    head = file.read(_ENDS_BYTES)
-    file.seek(max(0, size - _ENDS_BYTES))
-    return head, file.read(_ENDS_BYTES)
+    head = file.read(ENDS_BYTES)
+    file.seek(max(0, size - ENDS_BYTES))
+    return head, file.read(ENDS_BYTES)
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:

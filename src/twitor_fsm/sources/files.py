@@ -9,13 +9,13 @@ import os
 import stat
 import threading
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 
 import attrs
 
 from ..errors import ConfigurationError, UnreadableFile
 from .base import End, InvalidRaw, Item, Page
-from .file_reader import FileReader, ends_of
+from .file_reader import ENDS_BYTES, FileReader, ends_of
 from .file_words import shown
 from .formats import FORMATS
 from .json_split import NotJson, split_object
@@ -29,6 +29,7 @@ PAGE_SIZE: Final = 200
 
 _MAX_PAGE_SIZE: Final = 10_000
 _NAME_CHARS: Final = 150
+_BLOCKS: Final = 64
 
 
 class FileBookmarks:
@@ -39,7 +40,7 @@ class FileBookmarks:
     is noticed.
 
     Args:
-        path: The file; its first and last 4 KiB are read whenever the crawl's name is asked for.
+        path: The file; up to 256 KiB of it are read whenever the crawl's name is asked for.
         page_size: Items of a page, 1 to 10,000; a saved page of the API may be spread over several.
         likes: Store the likes of a file that holds some; without it, such a file is refused.
         max_item_bytes: A larger bookmark is invalid: it is skipped and kept.
@@ -75,7 +76,7 @@ class FileBookmarks:
 
     @property
     def name(self) -> str:
-        """The word "file:", the file's name, and eight digits that stand for what it holds now: its size and its ends.
+        """The word "file:", the file's name, and eight digits that stand for what it holds now.
 
         Another path to the same content is the same crawl. A file that was changed is another crawl: how far the
         listing of the old one was known says nothing about the new one, so it is walked whole. That costs nothing, and
@@ -191,11 +192,16 @@ class FileBookmarks:
 
 @attrs.frozen
 class _Content:
-    """What a file's name in the books stands for: its size and its ends."""
+    """What a file's name in the books stands for: its size, its ends, and what was read in between.
+
+    All of a file of up to 256 KiB is read, of a larger one 64 blocks: ids written over others in the middle would else be
+    passed over, since the file begins as the one that was crawled.
+    """
 
     size: int
     head: bytes
     tail: bytes
+    middle: bytes
 
     @classmethod
     def of(cls, path: Path) -> "_Content | None":
@@ -205,19 +211,31 @@ class _Content:
             if not stat.S_ISREG(found.st_mode):
                 return None
             with path.open("rb") as file:
-                return cls(found.st_size, *ends_of(file, found.st_size))
+                return cls(
+                    found.st_size, *ends_of(file, found.st_size), _middle_of(file, found.st_size)
+                )
         except (OSError, ValueError):
             return None
 
     @property
     def digits(self) -> str:
         """Eight digits."""
-        text = b"%d\0%b\0%b" % (self.size, self.head, self.tail)
+        text = b"%d\0%b\0%b%b" % (self.size, self.head, self.tail, self.middle)
         return hashlib.blake2b(text, digest_size=4).hexdigest()
 
     def may_have_become(self, other: "_Content | None") -> bool:
         """Whether the other may be this one with something written behind it, so that it holds all of it."""
         return other is not None and other.size >= self.size and other.head.startswith(self.head)
+
+
+def _middle_of(file: IO[bytes], size: int) -> bytes:
+    """A digest of blocks between the ends of an open file; nothing if there is nothing between them."""
+    between = range(ENDS_BYTES, size - ENDS_BYTES, max(ENDS_BYTES, size // _BLOCKS))
+    digest = hashlib.blake2b(digest_size=16)
+    for place in between:
+        file.seek(place)
+        digest.update(file.read(ENDS_BYTES))
+    return digest.digest() if between else b""
 
 
 def _name_of(path: Path) -> str:
