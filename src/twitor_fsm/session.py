@@ -299,7 +299,8 @@ class CrawlSession:
         """One event, or one operation; whether there is more to come."""
         if self._is_restart:
             self._is_restart = False
-            facts = self._steps.facts(reason=Reason.TAKEN_OVER)
+            is_first = self.claim.was_only_asked_for
+            facts = self._steps.facts(reason=Reason.ASKED_FOR if is_first else Reason.TAKEN_OVER)
             await self._steps.post(Trigger.RESTARTED, facts)
         if self._inbox and not self._is_final:
             event = self._inbox.pop()

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from made_journals import CANCELLED, COMPLETED, PAUSED, START, Happening, journal_of
 
-from twitor_fsm.core.states import DEFAULT_SPEC
+from twitor_fsm.core.states import DEFAULT_SPEC, Kind
 from twitor_fsm.diagrams import Format, render_session, render_timeline
 from twitor_fsm.diagrams.graph import Event
 from twitor_fsm.diagrams.path import Path, clock_text, span_text
@@ -159,6 +159,28 @@ def test_a_takeover_is_marked() -> None:
     rows = [Happening(5.0, "restarted", reason="taken_over")]
 
     assert [mark.at for mark in timeline_of(rows).restarts] == [START + 5.0]
+
+
+def test_the_time_before_anybody_began_it_is_not_drawn_as_work() -> None:
+    begun = Happening(50.0, "restarted", reason="asked_for")
+    timeline = timeline_of([begun, Happening(60.0, "finish", reason="end_verified")])
+
+    assert [(s.state, s.begin - START, s.end - START) for s in timeline.spans] == [
+        ("not begun", 0.0, 50.0),
+        ("running", 50.0, 60.0),
+        ("completed", 60.0, 60.0),
+    ]
+    assert timeline.states[0] == ("not begun", Kind.WAITING)
+    assert timeline.spent("running") == 10.0
+    assert timeline.restarts == (), "nobody was there to take it over from"
+
+
+def test_a_session_that_nobody_has_begun_is_drawn_as_asked_for() -> None:
+    drawn = render_timeline([], started_at=START, now=START + 9.0, alive=False, begun=False)
+
+    assert "not begun for 9 s." in drawn
+    assert "not begun: it is only asked for" in drawn
+    assert "running" not in drawn
 
 
 def test_a_clock_that_falls_makes_no_span_negative() -> None:

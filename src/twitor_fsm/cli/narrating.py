@@ -106,6 +106,8 @@ def _transition(event: Transition) -> str:
 
 def _restarted(event: Transition) -> str:
     """A session that nobody ran: one that ended at a pause (`--no-wait`) was left in order."""
+    if event.row.reason == Reason.ASKED_FOR:
+        return "it was asked for, and nobody had begun it"
     target = str(event.row.target)
     if target != State.PAUSED_RATE_LIMIT:
         return (

@@ -29,7 +29,6 @@ __all__ = [
     "checkpoint_error",
     "checkpoint_shape",
     "checkpoint_words",
-    "is_only_asked_for",
     "is_running",
     "next_step",
     "session_shape",
@@ -61,11 +60,6 @@ def is_running(record: "SessionRecord") -> bool:
     if record.ended_at is not None or record.owner is None:
         return False
     return not is_gone(record.owner) and record.lease_until > SystemClock().now()
-
-
-def is_only_asked_for(record: "SessionRecord") -> bool:
-    """Whether nobody has begun it yet."""
-    return record.lease_until <= record.started_at  # `CrawlEngine.reserve` holds nothing
 
 
 def checkpoint_shape(checkpoint: "Checkpoint | RowUnreadable | None") -> dict[str, Any] | None:
@@ -123,7 +117,7 @@ def state_line(record: "SessionRecord", *, now: float) -> str:
         return f"{words}, {ago(record.ended_at, now=now)}"
     if is_running(record):
         return f"{words}; runs now in {short_owner(str(record.owner))}"
-    if is_only_asked_for(record):
+    if record.is_only_asked_for:
         return "asked for; nobody has begun it"
     if value.state == State.PAUSED_RATE_LIMIT:
         return f"{words}; nobody runs it now"
@@ -144,7 +138,7 @@ def next_step(
         cancel = with_db(f"twitor sessions cancel {record.session_id}", db)
         return f"wait, or end it: {cancel}"
     again = _again(record, db)
-    is_waiting = record.ended_at is None and is_only_asked_for(record)
+    is_waiting = record.ended_at is None and record.is_only_asked_for
     if is_waiting and is_x_user(record.crawl.user_id):
         return f"wait for a worker ({with_db('twitor queue health', db)} looks at the queue), or {again}"
     if cleared:

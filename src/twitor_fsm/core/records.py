@@ -150,6 +150,11 @@ class SessionRecord:
     updated_at: float
     ended_at: float | None
 
+    @property
+    def is_only_asked_for(self) -> bool:
+        """Whether nobody has begun it yet: it was made without a lease, and none was taken since."""
+        return self.lease_until <= self.started_at
+
 
 @attrs.frozen(kw_only=True)
 class Claim:
@@ -161,6 +166,7 @@ class Claim:
         taken_over: Whether the session existed before (its process died, or its lease ended).
         closed_until: When the source's limit opens again, epoch seconds, if it is known to be closed.
         due_skips: Number of skipped items that are to be tried again first.
+        was_only_asked_for: Whether nobody had begun it, though it existed; a store that does not know says False.
     """
 
     session: SessionRecord
@@ -168,6 +174,7 @@ class Claim:
     taken_over: bool
     closed_until: float | None
     due_skips: int
+    was_only_asked_for: bool = False
 
     @property
     def is_resumed(self) -> bool:

@@ -85,6 +85,7 @@ class Reason(StrEnum):
     TASK_CANCELLED = "task_cancelled"
     MAX_ITEMS = "max_items"
     DIED_IN_CLEANUP = "died_in_cleanup"
+    ASKED_FOR = "asked_for"
     TAKEN_OVER = "taken_over"
     LEASE_LOST = "lease_lost"
     OWNED_ELSEWHERE = "owned_elsewhere"

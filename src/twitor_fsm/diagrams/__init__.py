@@ -14,7 +14,7 @@ from . import dot, mermaid, raster, svg, timeline_svg
 from .path import Path
 from .scene import Scene, scene_of
 from .theme import Theme
-from .timeline import Timeline
+from .timeline import NOT_BEGUN, Timeline
 
 __all__ = ["FORMATS", "Format", "Theme", "render", "render_session", "render_timeline"]
 
@@ -141,6 +141,7 @@ def render_timeline(
     now: float | None = ...,
     alive: bool | None = ...,
     items: int | None = ...,
+    begun: bool = ...,
 ) -> str: ...
 @overload
 def render_timeline(
@@ -154,6 +155,7 @@ def render_timeline(
     now: float | None = ...,
     alive: bool | None = ...,
     items: int | None = ...,
+    begun: bool = ...,
 ) -> bytes: ...
 @overload
 def render_timeline(
@@ -167,6 +169,7 @@ def render_timeline(
     now: float | None = ...,
     alive: bool | None = ...,
     items: int | None = ...,
+    begun: bool = ...,
 ) -> str | bytes: ...
 def render_timeline(
     journal: Iterable[JournalRow],
@@ -179,6 +182,7 @@ def render_timeline(
     now: float | None = None,
     alive: bool | None = None,
     items: int | None = None,
+    begun: bool = True,
 ) -> str | bytes:
     """Draw a session as time: its states as bars, errors by category, checkpoints, and how many items were dealt with.
 
@@ -192,6 +196,7 @@ def render_timeline(
         now: Until when its last state has lasted, epoch seconds; None takes its last step.
         alive: As for `render_session`.
         items: How many items were dealt with by `now`, where more is known than the journal says.
+        begun: Whether anybody has begun the session; one that is only asked for has no step that says so.
 
     Raises:
         JournalRefused: The machine does not allow what the journal says.
@@ -203,9 +208,10 @@ def render_timeline(
         )
     rows = tuple(journal)
     path = Path.of(spec, rows, now=now, alive=alive)
-    timeline = Timeline.of(spec, rows, started_at=started_at, now=now, items=items)
+    timeline = Timeline.of(spec, rows, started_at=started_at, now=now, items=items, begun=begun)
     chosen: Theme = "light" if format == "png" and theme == "auto" else theme
     said = ": ".join(text for text in (path.current, ", ".join(path.notes)) if text)
+    said = said if begun or rows else f"{NOT_BEGUN}: it is only asked for"
     drawn = timeline_svg.draw(timeline, title=title or "", said=(said,), theme=chosen)
     return raster.png(drawn) if format == "png" else drawn
 

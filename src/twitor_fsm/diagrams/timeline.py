@@ -13,7 +13,10 @@ from ..core.states import Effect, JournalRow, Kind, MachineSpec, Trigger
 from ..core.taxonomy import Reason
 from ..replaying import Replayed, replay
 
-__all__ = ["Mark", "Scale", "Span", "Timeline"]
+__all__ = ["NOT_BEGUN", "Mark", "Scale", "Span", "Timeline"]
+
+NOT_BEGUN: Final = "not begun"
+"""In place of a state: the time in which the session was only asked for."""
 
 MOST: Final = 0.62
 """Share of the picture that shortened spans may take together."""
@@ -49,7 +52,8 @@ class Timeline:
 
     Attributes:
         spans: In order, without gaps.
-        states: States that were visited, in the order of the machine, with their kinds.
+        states: States that were visited, in the order of the machine, with their kinds; before them `NOT_BEGUN`, if the
+            session was asked for before anybody began it.
         errors: Each error, in the lane of its category.
         checkpoints: Each step that saved a checkpoint.
         restarts: Each time that another process took the session over.
@@ -72,6 +76,7 @@ class Timeline:
         started_at: float | None = None,
         now: float | None = None,
         items: int | None = None,
+        begun: bool = True,
     ) -> "Timeline":
         """Read a journal.
 
@@ -81,19 +86,24 @@ class Timeline:
             started_at: When the session started, epoch seconds; None takes its first step.
             now: Until when its last state has lasted; None takes its last step.
             items: How many items were dealt with by then, if that is known besides the journal.
+            begun: Whether anybody has begun the session; without steps, nothing else says so.
 
         Raises:
             JournalRefused: The machine does not allow what the journal says.
         """
         steps = tuple(replay(journal, spec))
-        spans = tuple(_spans(str(spec.initial), steps, started_at, now))
+        initial = str(spec.initial) if begun else NOT_BEGUN
+        spans = tuple(_spans(initial, steps, started_at, now))
         visited = {span.state for span in spans}
         counts = list(_items(steps))
         if items is not None and spans:
             counts.append((spans[-1].end, items))
         return cls(
             spans,
-            tuple((str(s.name), s.kind) for s in spec.states if str(s.name) in visited),
+            (
+                *([(NOT_BEGUN, Kind.WAITING)] if NOT_BEGUN in visited else []),
+                *((str(s.name), s.kind) for s in spec.states if str(s.name) in visited),
+            ),
             tuple(_errors(steps)),
             tuple(
                 Mark(step.row.at, "checkpoint", step.title)
@@ -103,7 +113,7 @@ class Timeline:
             tuple(
                 Mark(step.row.at, "restart", step.title)
                 for step in steps
-                if step.row.trigger == Trigger.RESTARTED
+                if step.row.trigger == Trigger.RESTARTED and not _is_first(step.row)
             ),
             tuple(counts),
         )
@@ -133,7 +143,10 @@ def _spans(
             yield Span(initial, begin, max(begin, now if now is not None else begin))
         return
     begin = started_at if started_at is not None else steps[0].row.at
-    state = initial
+    state = steps[0].row.source
+    if _is_first(steps[0].row):
+        yield Span(NOT_BEGUN, begin, max(begin, steps[0].row.at))
+        begin = max(begin, steps[0].row.at)
     for step in steps:
         if step.row.target != state:
             end = max(begin, step.row.at)
@@ -141,6 +154,11 @@ def _spans(
             state, begin = step.row.target, end
     last = steps[-1].row.at if now is None else now
     yield Span(state, begin, max(begin, last))
+
+
+def _is_first(row: JournalRow) -> bool:
+    """Whether it is the moment in which somebody began what was only asked for."""
+    return row.trigger == Trigger.RESTARTED and row.reason == Reason.ASKED_FOR
 
 
 def _errors(steps: Iterable[Replayed]) -> Iterator[Mark]:

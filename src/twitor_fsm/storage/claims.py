@@ -63,12 +63,11 @@ def claim(
                 "updated_at": now,
             }
             _start(connection, crawl_id, columns)
-            return _claimed(connection, crawl_id, session_id, limit, now, taken_over=False)
+            return _claimed(connection, crawl_id, session_id, limit, now, found=None)
         if not _is_free(found, now, is_gone):
             raise CrawlOwned(found.session_id, str(found.owner), found.lease_until)
         if _take_over(connection, found, owner, lease_until):
-            found_id = found.session_id
-            return _claimed(connection, crawl_id, found_id, limit, now, taken_over=True)
+            return _claimed(connection, crawl_id, found.session_id, limit, now, found=found)
     raise CrawlOwned(None, "another process", now + _MOMENT_S)
 
 
@@ -246,8 +245,9 @@ def _claimed(
     limit: tuple[str, str, str],
     now: float,
     *,
-    taken_over: bool,
+    found: SessionRecord | None,
 ) -> Claim:
+    """What the claimer gets; `found` is the session as it was before, None for a new one."""
     crawl = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
     c = t.closed.c
     service, account, endpoint = limit
@@ -261,7 +261,8 @@ def _claimed(
     return Claim(
         session=find_session(connection, session_id),
         checkpoint=read_checkpoint(crawl),
-        taken_over=taken_over,
+        taken_over=found is not None,
+        was_only_asked_for=found is not None and found.is_only_asked_for,
         closed_until=until,
         due_skips=int(connection.execute(due).scalar_one()),
     )

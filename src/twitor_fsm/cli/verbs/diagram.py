@@ -118,7 +118,8 @@ def _draw(
         options |= {"title": _title(taken), "now": taken.now, "alive": taken.alive}
         if timeline:
             items = None if taken.record is None else taken.record.counters.seen
-            options |= {"started_at": taken.started_at, "items": items}
+            begun = taken.record is None or not taken.record.is_only_asked_for
+            options |= {"started_at": taken.started_at, "items": items, "begun": begun}
             drawn = render_timeline(taken.rows, **options)
         else:
             drawn = render_session(taken.rows, **options)

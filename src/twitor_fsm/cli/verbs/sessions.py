@@ -10,7 +10,7 @@ from ..failures import Failure, close
 from ..groups import NamingGroup
 from ..journals import journal_of
 from ..options import common, user_id
-from ..shapes import is_only_asked_for, session_shape, state_line
+from ..shapes import session_shape, state_line
 from ..terminal import emit, printable, table, tell
 from ..words import (
     ago,
@@ -210,7 +210,7 @@ def cancel_session(
                 f"session {record.session_id} is over already: {state_words(str(record.value.state))}"
             )
         elif record.ended_at is not None:
-            kept = "nobody had begun it" if is_only_asked_for(found) else "its checkpoint stands"
+            kept = "nobody had begun it" if found.is_only_asked_for else "its checkpoint stands"
             tell(f"session {record.session_id} is ended; {kept}")
         else:
             tell(
