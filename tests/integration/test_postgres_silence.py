@@ -14,7 +14,7 @@ from store_factories import new_postgres_database, postgres_server
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import ConfigurationError
 from twitor_fsm.sources.base import Item
-from twitor_fsm.storage import engines
+from twitor_fsm.storage import postgres_options
 from twitor_fsm.storage.store import SqlStore
 from twitor_fsm.testing import ListSource
 
@@ -71,7 +71,7 @@ async def proxied(url: sa.URL) -> AsyncIterator[tuple[Proxy, sa.URL]]:
 async def test_a_connection_that_goes_silent_is_left_and_the_crawl_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engines, "COMMAND_LIMIT_S", 1.0)  # as the URL's command_timeout
+    monkeypatch.setattr(postgres_options, "COMMAND_LIMIT_S", 1.0)  # as the URL's command_timeout
     url = new_postgres_database(postgres_server())
     store = SqlStore(url, migrate=True)
     await store.open()
