@@ -88,6 +88,23 @@ def test_a_wrong_url_is_refused_before_anything(url: str) -> None:
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "option", ["decode_responses=1", "protocol=3", "socket_timeout=0.1", "x=", f"a={PASSWORD}@b"]
+)
+def test_an_option_that_would_change_how_we_speak_is_refused(option: str) -> None:
+    with pytest.raises(ConfigurationError, match="options that are not understood") as caught:
+        QueueManager(f"redis://:{PASSWORD}@127.0.0.1:1/0?{option}", settings=Settings())
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1?db=x", "redis://127.0.0.1:1?ssl_keyfile=x"])
+async def test_a_value_that_cannot_be_is_told_as_such(url: str) -> None:
+    queue = QueueManager(url, settings=Settings())
+    with pytest.raises(ConfigurationError, match="the URL of Valkey has"):
+        await queue.connect()
+    assert (await queue.health_check())["status"] == "unhealthy"
+
+
 async def test_nobody_listens() -> None:
     async with speaking(b"") as port:
         pass

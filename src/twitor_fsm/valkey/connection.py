@@ -14,20 +14,30 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..config import without_password
-from ..errors import QueueError, QueueMisconfigured, QueueUnauthorized, QueueUnavailable
+from ..errors import (
+    ConfigurationError,
+    QueueError,
+    QueueMisconfigured,
+    QueueUnauthorized,
+    QueueUnavailable,
+)
 from .scripts import Script
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
     from redis.asyncio.connection import AbstractConnection as RedisConnection
 
-__all__ = ["Connection", "ServerOutOfMemory"]
+__all__ = ["Connection", "ServerOutOfMemory", "check_options"]
 
 CALL_LIMIT_S: Final = 5.0
 """How long one call may take, waiting for a free connection included, seconds. A script takes milliseconds."""
 
 CONNECT_LIMIT_S: Final = 3.0
 """How long connecting may take, seconds."""
+
+_OPTIONS: Final = frozenset({"client_name", "db", "password", "username"})
+"""What a URL may ask for, beside `ssl_...`. redis-py would take more from it, some of which would change what is ours to
+say: limits of time, the protocol, what a reply looks like (`decode_responses`)."""
 
 Argument = str | bytes | int
 
@@ -136,7 +146,10 @@ class Connection:
             return reply
 
     def _new(self) -> "RedisConnection":
-        made: RedisConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            made: RedisConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        except TypeError:
+            raise _bad_option("an option of another kind of connection") from None
         return made
 
     async def _drop(self, connection: "RedisConnection") -> None:
@@ -152,13 +165,16 @@ class Connection:
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
 
-            self._made_by = ConnectionPool.from_url(
-                self._url,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=None,
-                socket_connect_timeout=CONNECT_LIMIT_S,
-            )
+            try:
+                self._made_by = ConnectionPool.from_url(
+                    self._url,
+                    protocol=2,
+                    retry=Retry(NoBackoff(), 0),
+                    socket_timeout=None,
+                    socket_connect_timeout=CONNECT_LIMIT_S,
+                )
+            except ValueError:
+                raise _bad_option("a value that it cannot have") from None  # may quote it
         return self._made_by
 
     async def _limited(self, reply: Awaitable[Any], limit_s: float) -> Any:
@@ -244,6 +260,24 @@ class Connection:
             f"{self._remedy}",
             is_outcome_unknown=reached,
         )
+
+
+def check_options(url: str) -> None:
+    """See that a URL asks for nothing that would change how we speak. Raises `ConfigurationError`."""
+    query = urlsplit(url).query
+    asked = parse_qs(query, keep_blank_values=True)
+    other = sorted(name for name in asked if name not in _OPTIONS and not name.startswith("ssl_"))
+    if other:
+        # Behind an "@" the query may be a password that was not escaped.
+        named = "" if "@" in query else f" ({', '.join(other)!r:.100})"
+        raise _bad_option(f"options that are not understood{named}")
+
+
+def _bad_option(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the URL of Valkey has {what}; nothing was started. Understood are "
+        f"{', '.join(sorted(_OPTIONS))} and, of rediss://, ssl_ca_certs and the like"
+    )
 
 
 def _passwords_of(url: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..clock import Clock
 from ..config import Settings
-from .connection import Connection
+from .connection import Connection, check_options
 from .embedded import EMBEDDED, EmbeddedServer, folder_beside
 
 __all__ = ["Server"]
@@ -25,8 +25,10 @@ class Server:
             clock: Times the start of a server of our own.
 
         Raises:
-            ConfigurationError: A server of our own has no place there.
+            ConfigurationError: A server of our own has no place there; or the URL has an option that is not understood.
         """
+        if settings.valkey_url != EMBEDDED:
+            check_options(settings.valkey_url)
         self._settings: Final = settings
         self._embedded: Final = (
             EmbeddedServer(folder_beside(settings.database_url), clock)
