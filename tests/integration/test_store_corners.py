@@ -31,6 +31,7 @@ from store_factories import (
     walking,
 )
 
+from twitor_fsm.config import Settings
 from twitor_fsm.core.listing import Known
 from twitor_fsm.core.records import CrawlKey
 from twitor_fsm.core.taxonomy import Reason
@@ -48,6 +49,7 @@ from twitor_fsm.storage.base import NewItem
 from twitor_fsm.storage.failures import no_file, refusal, translate
 from twitor_fsm.storage.prepared import Prepared, PreparedRows
 from twitor_fsm.storage.statements import insert
+from twitor_fsm.testing import ListSource
 from twitor_fsm.storage.store import SqlStore, sqlite_file
 from twitor_fsm.testing.tapping import Call, tapped
 
@@ -459,6 +461,40 @@ async def test_a_word_where_sqlite_should_hold_a_number_hides_no_other_session(
         with pytest.raises(SessionUnreadable, match="session bad cannot be read"):
             await claim(engine.store, "next")
         assert (await engine.store.forget("me", now=4e9, is_gone=lambda _: False)).sessions == 1
+
+
+async def test_a_word_in_place_of_the_last_fence_keeps_no_session_from_beginning(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "bookmarks.db"
+    async with CrawlEngine(str(path)) as engine:
+        await finish(engine.store, await claim(engine.store, "bad"))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("UPDATE twitor_session SET fence = 'x'")
+            other.commit()
+
+        assert (await claim(engine.store, "next")).session.fence == 1
+
+
+async def test_a_skipped_item_that_cannot_be_read_keeps_no_other_from_being_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "bookmarks.db"
+    keys = ["1", "2", "3", "4"]
+    async with CrawlEngine(str(path), settings=Settings()) as engine:
+        await engine.crawl(ListSource(keys, bad=set(keys)), user_id="me")
+        assert await engine.retry_skipped("me") == 4
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("UPDATE twitor_skipped SET category = 'spoiled' WHERE item_key IN (1, 2)")
+            other.commit()
+        due = await engine.store.due_skips(CrawlKey("me", "x"), 2)
+        assert [skip.key for skip in due] == ["3", "4"]
+
+        report = await engine.crawl(ListSource(keys), user_id="me")
+
+        assert report.completed
+        assert await engine.store.count_bookmarks("me") == 4  # the listing has them, too
+    assert caplog.text.count("the skipped item 1 of crawl 1") == 1
 
 
 @pytest.mark.parametrize(

@@ -598,7 +598,17 @@ async def test_a_kept_page_token_that_is_none_starts_from_the_top() -> None:
 
 @pytest.mark.parametrize(
     "base_url",
-    ["ftp://x", "api.x.com", "https://", "https://u:p@x.com", "https://x.com?a=1", "http://[", ""],
+    [
+        "ftp://x",
+        "api.x.com",
+        "https://",
+        "https://u:p@x.com",
+        "https://x.com?a=1",
+        "http://[",
+        "",
+        "https://x.com\n",
+        "https://x.com/a path",
+    ],
 )
 def test_an_address_that_is_none_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ConfigurationError):

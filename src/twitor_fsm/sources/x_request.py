@@ -117,6 +117,8 @@ def checked_base_url(base_url: str) -> str:
         and parts.password is None
         and not parts.query
         and not parts.fragment
+        and base_url.isprintable()
+        and " " not in base_url
     )
     if not is_fine:
         raise ConfigurationError(

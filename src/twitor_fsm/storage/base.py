@@ -260,7 +260,7 @@ class Store(Protocol):
         ...
 
     async def due_skips(self, crawl: CrawlKey, limit: int) -> list[Skip]:
-        """Skipped items that are to be tried again, at most `limit`."""
+        """Skipped items that are to be tried again, at most `limit`. One that cannot be read is logged once and left out."""
         ...
 
     async def session(self, session_id: str) -> SessionRecord:

@@ -186,7 +186,9 @@ def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) ->
     checkpoint = read_checkpoint(row)
     goes_on = checkpoint is not None and checkpoint.mark.has_begun
     ordinal = row["last_session_ordinal"] + 1
-    last = sa.select(t.session.c.fence).where(t.session.c.session_id == row["last_session_id"])
+    c = t.session.c
+    spelled = sa.cast(c.fence, sa.Integer)  # a number, whatever somebody wrote there
+    last = sa.select(spelled).where(c.session_id == row["last_session_id"])
     fence = (connection.execute(last).scalar() or 0) + 1
     put = sa.insert(t.session).values(
         **columns,

@@ -89,16 +89,27 @@ def count_missing(connection: sa.Connection, crawl: CrawlKey, above: Place, walk
     return number
 
 
-def due_skips(connection: sa.Connection, crawl: CrawlKey, limit: int) -> list[Skip]:
-    """Skipped items to be tried again, oldest first."""
+def due_skips(
+    connection: sa.Connection, crawl: CrawlKey, limit: int
+) -> tuple[list[Skip], list[Unreadable]]:
+    """Skipped items to be tried again, oldest first; what cannot be read is left out, and takes nobody's place."""
     c = t.skipped.c
-    found = (
+    due = (
         sa.select(t.skipped)
         .where(c.crawl_id == crawl_id(crawl), c.due.is_(True))
         .order_by(c.at, c.item_key)
         .limit(limit)
     )
-    return [read_skip(row) for row in connection.execute(found).mappings()]
+    found: list[Skip] = []
+    unreadable: list[Unreadable] = []
+    while len(found) < limit:
+        rows = all_rows(connection, due.offset(len(found) + len(unreadable)))
+        readable, others = read_all(rows, read_skip)
+        found += readable
+        unreadable += others
+        if len(rows) < limit:
+            break
+    return found[:limit], unreadable
 
 
 def count_skipped(connection: sa.Connection, crawl: CrawlKey) -> tuple[int, int]:

@@ -275,8 +275,10 @@ class SqlStore:
         return await self._run.read(reads.count_missing, crawl, above, walk)
 
     async def due_skips(self, crawl: CrawlKey, limit: int) -> list[Skip]:
-        """Skipped items that are to be tried again."""
-        return await self._run.read(reads.due_skips, crawl, limit)
+        """Skipped items that are to be tried again; one that cannot be read is logged and left out."""
+        found, unreadable = await self._run.read(reads.due_skips, crawl, limit)
+        self._tell_unreadable(unreadable)
+        return found
 
     # -- sessions ---------------------------------------------------------------------------------
 
