@@ -49,8 +49,8 @@ from twitor_fsm.storage.base import NewItem
 from twitor_fsm.storage.failures import no_file, refusal, translate
 from twitor_fsm.storage.prepared import Prepared, PreparedRows
 from twitor_fsm.storage.statements import insert
-from twitor_fsm.testing import ListSource
 from twitor_fsm.storage.store import SqlStore, sqlite_file
+from twitor_fsm.testing import ListSource
 from twitor_fsm.testing.tapping import Call, tapped
 
 
