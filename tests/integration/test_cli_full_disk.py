@@ -29,7 +29,7 @@ def crawl_until_full(folder: Path, *options: str) -> "subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("options", [(), ("--quiet",), ("--json",)], ids=["plain", "quiet", "json"])
+@pytest.mark.parametrize("options", [(), ("--quiet",)], ids=["plain", "quiet"])
 def test_what_went_wrong_with_the_disk_is_said_once(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
