@@ -33,8 +33,8 @@ class Claimer:
         self._patience: Final = patience
         self._clock: Final = clock
         self._lease_ms: Final = round(lease_s * 1000)
-        self._done: dict[Lease, Mapping[str, str]] = {}
-        """What waits to be acknowledged, and whose it is, for the log."""
+        self._done: dict[Lease, QueueTask] = {}
+        """What waits to be acknowledged."""
         self._maybe_done: Final[set[Lease]] = set()
         self._unanswered: Final[list[str]] = []
         self._given_back: Final[set[str]] = set()
@@ -42,7 +42,7 @@ class Claimer:
 
     def acknowledge(self, task: QueueTask) -> None:
         """Send this acknowledgement with the next claim or `flush`."""
-        self._done[Lease(task.task_id, task.lease_token)] = log_facts_of(task)
+        self._done[Lease(task.task_id, task.lease_token)] = task
 
     @property
     def has_done(self) -> bool:
@@ -108,15 +108,15 @@ class Claimer:
         finally:
             self._given_back.discard(ask.nonce)
 
-    def _send_again(self, done: Mapping[Lease, Mapping[str, str]]) -> None:
+    def _send_again(self, done: Mapping[Lease, QueueTask]) -> None:
         """Keep acknowledgements whose answer did not arrive; they may have been done."""
         self._done = {**done, **self._done}
         self._maybe_done.update(done)
 
-    def _note_lost(self, done: Mapping[Lease, Mapping[str, str]], answers: Iterable[bool]) -> None:
-        for (lease, facts), was_ours in zip(done.items(), answers, strict=True):
+    def _note_lost(self, done: Mapping[Lease, QueueTask], answers: Iterable[bool]) -> None:
+        for (lease, task), was_ours in zip(done.items(), answers, strict=True):
             if not was_ours and lease not in self._maybe_done:
-                _LOG.warning("%s", TaskLeaseLost(lease.task_id), extra=facts)
+                _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
         self._maybe_done.difference_update(done)
 
     async def _bury(self, task_id: bytes, token: int) -> None:

@@ -96,10 +96,12 @@ def log_facts_of(task: QueueTask) -> dict[str, str]:
 
     Payloads name user and session as the records do: `user_id`, `session_id`.
     """
-    named = ((name, task.payload.get(name)) for name in ("session_id", "user_id"))
-    return {name: value for name, value in named if isinstance(value, str)} | {
-        "operation": task.task_type
-    }
+    facts = {"operation": task.task_type}
+    for name in ("session_id", "user_id"):
+        value = task.payload.get(name)
+        if isinstance(value, str):
+            facts[name] = value
+    return facts
 
 
 @attrs.frozen(kw_only=True)
