@@ -149,6 +149,15 @@ def test_a_step_that_cannot_be_read_is_named_and_hides_no_other(run: Run, change
     assert run("sessions", "list").exit_code == 0
 
 
+def test_a_step_that_somebody_deleted_is_missing(run: Run) -> None:
+    newest = json.loads(run("sessions", "list", "--json").stdout)["sessions"][0]["session_id"]
+    with closing(sqlite3.connect("bookmarks.db")) as db:
+        db.execute(f"DELETE FROM twitor_journal WHERE seq = 1 AND session_id = '{newest}'")
+        db.commit()
+
+    assert "1  is missing" in run("sessions", "show", newest).stdout
+
+
 def test_a_session_is_drawn_up_to_a_step_that_cannot_be_read(run: Run) -> None:
     newest = json.loads(run("sessions", "list", "--json").stdout)["sessions"][0]["session_id"]
     draw = ["diagram", "--session", newest]

@@ -119,7 +119,7 @@ def show_session(
             rows = [row_shape(row) for row in journal]
             emit({**session_shape(record), "journal": rows, "journal_error": bad and str(bad)})
         else:
-            _show(record, journal, now=now)
+            _show(record, journal, gap="is missing" if bad is None else "cannot be read", now=now)
         if bad is None:
             return 0
         failure = Failure(f"{bad}. All other steps are shown", 14)
@@ -128,7 +128,9 @@ def show_session(
     return asyncio.run(run())
 
 
-def _show(record: "SessionRecord", journal: "Sequence[JournalRow]", *, now: float) -> None:
+def _show(
+    record: "SessionRecord", journal: "Sequence[JournalRow]", *, gap: str, now: float
+) -> None:
     counters = record.counters
     tell(f"session {record.session_id}", bold=True)
     tell(f"  {state_line(record, now=now)}", colour=state_colour(str(record.value.state)))
@@ -167,7 +169,7 @@ def _show(record: "SessionRecord", journal: "Sequence[JournalRow]", *, now: floa
     steps = {row.seq: _step(row, now=now) for row in journal}
     last = max([record.value.seq, *steps])
     tell("", "journal" if last else "journal: no step yet", bold=True)
-    tell(*(f"  {steps.get(seq, f'{seq:>3}  cannot be read')}" for seq in range(1, last + 1)))
+    tell(*(f"  {steps.get(seq, f'{seq:>3}  {gap}')}" for seq in range(1, last + 1)))
 
 
 def _step(row: "JournalRow", *, now: float) -> str:
