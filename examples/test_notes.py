@@ -12,8 +12,7 @@ from typing import Any
 from hypothesis import example, given, settings
 
 from notes import Notes, count_words, write_notes
-from twitor_fsm import CrawlEngine, Item, Source, Store
-from twitor_fsm.storage.store import SqlStore
+from twitor_fsm import CrawlEngine, Item, Source, SqlStore, Store
 from twitor_fsm.testing import (
     CrawlMachine,
     Faults,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
+    from .classify import ErrorRules
+    from .cleanup import CleanupTask
     from .clock import Clock, SystemClock
     from .config import Settings, get_settings
     from .core.checking.invariants import Invariant
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
     from .core.checking.scope import Scope
     from .core.checking.world import World
     from .core.progress import Checkpoint
-    from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
+    from .core.records import Counters, CrawlKey, Owner, SessionRecord, Skip
+    from .core.recovery import ErrorFacts, Policy, RecoveryPolicy, RecoveryStrategy, decide
     from .core.states import (
         DEFAULT_SPEC,
         Absorb,
+        Draft,
         Durability,
         Effect,
         Facts,
@@ -74,10 +78,25 @@ if TYPE_CHECKING:
         TwitorError,
         UnreadableFile,
     )
+    from .events import (
+        CheckpointSaved,
+        CrawlEvent,
+        ErrorSeen,
+        Event,
+        EventsMissed,
+        ItemSkipped,
+        Observer,
+        PageFetched,
+        SessionEnded,
+        SessionStarted,
+        Transition,
+    )
+    from .handling import Handler
     from .interop import to_transitions
     from .journal import Journal, read_journal, write_journal
     from .machine import Machine, machine_for, step
     from .metrics import PrometheusMetrics
+    from .probes import Probes
     from .proving import prove
     from .queue_manager import (
         DeadReason,
@@ -88,16 +107,21 @@ if TYPE_CHECKING:
         QueueTask,
         Reject,
     )
+    from .readiness import open_when_ready
     from .replaying import Replayed, replay
-    from .report import CrawlReport, exit_code
+    from .report import CrawlReport, SkippedBrief, exit_code
     from .sources.base import End, InvalidRaw, Item, ItemKind, Page, Source, Usage
     from .sources.credentials import CredentialProvider, EnvironmentToken, Secret, TokenFiles
     from .sources.files import FileBookmarks
     from .sources.x_api import XBookmarks
-    from .storage.base import Bookmark, Forgotten, Store
+    from .storage.base import Bookmark, Forgotten, SkippedRow, Store
+    from .storage.store import SqlStore
+    from .worker import AskedCrawl, Worker, ask_for_crawl, enqueue_crawl
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "checkpoint_manager": ("CheckpointManager",),
+    "classify": ("ErrorRules",),
+    "cleanup": ("CleanupTask",),
     "clock": ("Clock", "SystemClock"),
     "config": ("Settings", "get_settings"),
     "core.checking.invariants": ("Invariant",),
@@ -105,10 +129,12 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "core.checking.scope": ("Scope",),
     "core.checking.world": ("World",),
     "core.progress": ("Checkpoint",),
-    "core.recovery": ("ErrorFacts", "Policy", "RecoveryStrategy", "decide"),
+    "core.records": ("Counters", "CrawlKey", "Owner", "SessionRecord", "Skip"),
+    "core.recovery": ("ErrorFacts", "Policy", "RecoveryPolicy", "RecoveryStrategy", "decide"),
     "core.states": (
         "DEFAULT_SPEC",
         "Absorb",
+        "Draft",
         "Durability",
         "Effect",
         "Facts",
@@ -164,12 +190,26 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TwitorError",
         "UnreadableFile",
     ),
+    "events": (
+        "CheckpointSaved",
+        "CrawlEvent",
+        "ErrorSeen",
+        "Event",
+        "EventsMissed",
+        "ItemSkipped",
+        "Observer",
+        "PageFetched",
+        "SessionEnded",
+        "SessionStarted",
+        "Transition",
+    ),
+    "handling": ("Handler",),
     "interop": ("to_transitions",),
     "journal": ("Journal", "read_journal", "write_journal"),
     "machine": ("Machine", "machine_for", "step"),
     "metrics": ("PrometheusMetrics",),
+    "probes": ("Probes",),
     "proving": ("prove",),
-    "replaying": ("Replayed", "replay"),
     "queue_manager": (
         "DeadReason",
         "DeadTask",
@@ -179,27 +219,37 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "QueueTask",
         "Reject",
     ),
-    "report": ("CrawlReport", "exit_code"),
+    "readiness": ("open_when_ready",),
+    "replaying": ("Replayed", "replay"),
+    "report": ("CrawlReport", "SkippedBrief", "exit_code"),
     "sources.base": ("End", "InvalidRaw", "Item", "ItemKind", "Page", "Source", "Usage"),
     "sources.credentials": ("CredentialProvider", "EnvironmentToken", "Secret", "TokenFiles"),
     "sources.files": ("FileBookmarks",),
     "sources.x_api": ("XBookmarks",),
-    "storage.base": ("Bookmark", "Forgotten", "Store"),
+    "storage.base": ("Bookmark", "Forgotten", "SkippedRow", "Store"),
+    "storage.store": ("SqlStore",),
+    "worker": ("AskedCrawl", "Worker", "ask_for_crawl", "enqueue_crawl"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_SPEC",
     "Absorb",
+    "AskedCrawl",
     "AuthenticationFailed",
     "BillingRefused",
     "Bookmark",
     "Checkpoint",
     "CheckpointManager",
+    "CheckpointSaved",
+    "CleanupTask",
     "Clock",
     "ConfigurationError",
+    "Counters",
     "CrawlEngine",
+    "CrawlEvent",
     "CrawlHandle",
+    "CrawlKey",
     "CrawlOptions",
     "CrawlOwned",
     "CrawlReport",
@@ -208,6 +258,7 @@ __all__ = [
     "CursorRefused",
     "DeadReason",
     "DeadTask",
+    "Draft",
     "Durability",
     "Effect",
     "End",
@@ -217,16 +268,22 @@ __all__ = [
     "ErrorContext",
     "ErrorFacts",
     "ErrorHandler",
+    "ErrorRules",
+    "ErrorSeen",
+    "Event",
+    "EventsMissed",
     "Facts",
     "FileBookmarks",
     "Forgotten",
     "Guard",
+    "Handler",
     "IllegalStep",
     "InvalidItem",
     "InvalidRaw",
     "Invariant",
     "Item",
     "ItemKind",
+    "ItemSkipped",
     "ItemsRefused",
     "Journal",
     "JournalRefused",
@@ -235,10 +292,14 @@ __all__ = [
     "LeaseLost",
     "Machine",
     "MachineSpec",
+    "Observer",
     "OtherSchemaVersion",
+    "Owner",
     "Page",
+    "PageFetched",
     "Policy",
     "Postpone",
+    "Probes",
     "PrometheusMetrics",
     "Proof",
     "QueueError",
@@ -252,6 +313,7 @@ __all__ = [
     "QueueUnavailable",
     "RateLimited",
     "Reason",
+    "RecoveryPolicy",
     "RecoveryStrategy",
     "Reject",
     "Replayed",
@@ -261,15 +323,22 @@ __all__ = [
     "SchemaMismatch",
     "Scope",
     "Secret",
+    "SessionEnded",
     "SessionNotFound",
+    "SessionRecord",
+    "SessionStarted",
     "SessionUnreadable",
     "SessionValue",
     "Settings",
+    "Skip",
+    "SkippedBrief",
+    "SkippedRow",
     "Source",
     "SourceError",
     "SourceLoops",
     "SourceUnavailable",
     "SpecError",
+    "SqlStore",
     "State",
     "StateDef",
     "Step",
@@ -280,17 +349,22 @@ __all__ = [
     "TaskLeaseLost",
     "TaskRefused",
     "TokenFiles",
+    "Transition",
     "Trigger",
     "TwitorError",
     "UnreadableFile",
     "Usage",
+    "Worker",
     "World",
     "XBookmarks",
+    "ask_for_crawl",
     "decide",
     "endings",
+    "enqueue_crawl",
     "exit_code",
     "get_settings",
     "machine_for",
+    "open_when_ready",
     "prove",
     "read_journal",
     "render",

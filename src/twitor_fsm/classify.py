@@ -16,7 +16,7 @@ Must not know: what is done about an error. The known classes: `classifying/`.
 from asyncio import CancelledError
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -27,7 +27,7 @@ from .core.taxonomy import ErrorCategory, Reason
 
 __all__ = ["ITEM_OPERATIONS", "Classified", "ErrorRules", "classify"]
 
-ErrorRules = Mapping[type[Any], ErrorCategory]
+ErrorRules: TypeAlias = Mapping[type[Any], ErrorCategory]
 """Categories of an embedder's own exception types; subclasses are meant too. (`type[Any]`: a mapping's keys are invariant.)"""
 
 _SKIPPING: Final = (ErrorCategory.VALIDATION, ErrorCategory.DATABASE)

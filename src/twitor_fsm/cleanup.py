@@ -6,7 +6,7 @@ Must not know: what ended the session. A cleanup's failure is reported, never ra
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -14,7 +14,7 @@ from .log_facts import logger_of
 
 __all__ = ["CleanupTask", "Problem", "discard_cleanup", "run_cleanup", "run_within"]
 
-CleanupTask = Awaitable[Any] | Callable[[], Awaitable[Any] | Any]
+CleanupTask: TypeAlias = Awaitable[Any] | Callable[[], Awaitable[Any] | Any]
 """An awaitable, or a callable without arguments that may return one."""
 
 _LOG: Final = logger_of("twitor_fsm.cleanup")

@@ -19,7 +19,7 @@ from .clock import Clock, SystemClock
 from .config import Settings, get_settings
 from .core.progress import Rules
 from .core.records import CrawlKey, SessionRecord
-from .core.recovery import Policy, decide
+from .core.recovery import Policy, RecoveryPolicy, decide
 from .core.states import (
     DEFAULT_SPEC,
     JournalRow,
@@ -39,7 +39,6 @@ from .report import SKIPPED_SHOWN, CrawlReport, SkippedBrief
 from .session import CrawlSession, Limits
 from .session_claims import NoSource, SessionClaims
 from .sources.base import Source
-from .steps import Decide
 from .storage.base import Bookmark, Forgotten, SkippedRow, Store
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class CrawlEngine:
         spec: MachineSpec = DEFAULT_SPEC,
         effects: Mapping[str, Action] | None = None,
         rules: ErrorRules | None = None,
-        policy: Decide = decide,
+        policy: RecoveryPolicy = decide,
         observers: Iterable[Observer] = (),
         rng: random.Random | None = None,
     ) -> None:
@@ -85,7 +84,7 @@ class CrawlEngine:
             effects: What to do about effects that the app's machine added, after their step is durable; each has
                 `cleanup_timeout_s`.
             rules: Categories of the app's own exception types.
-            policy: In place of `recovery.decide`; the machine stays the same.
+            policy: In place of `decide`: what an error means; the machine stays the same.
             observers: Called with every event of every session; what they raise is logged.
             rng: Randomness (jitter of reset times).
         """

@@ -1,12 +1,13 @@
 """What a running session tells its observers: typed events, and the hub that hands them out.
 
-An observer can never stop, slow or change a crawl: what it raises is logged, what it cannot keep up with is dropped.
+An observer can never stop, slow or change a crawl: what it raises is logged. A reader that falls behind loses the oldest
+events, and is told how many.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -17,9 +18,11 @@ from .log_facts import logger_of
 
 __all__ = [
     "CheckpointSaved",
+    "CrawlEvent",
     "ErrorSeen",
     "Event",
     "EventHub",
+    "EventsMissed",
     "ItemSkipped",
     "Observer",
     "PageFetched",
@@ -133,7 +136,27 @@ class SessionEnded(Event):
     lost: bool = False
 
 
-Observer = Callable[[Event], None]
+@attrs.frozen(kw_only=True)
+class EventsMissed(Event):
+    """A reader was too slow, or came late: `count` events are gone that would stand here. Observers miss none."""
+
+    count: int
+
+
+CrawlEvent: TypeAlias = (
+    SessionStarted
+    | Transition
+    | ErrorSeen
+    | PageFetched
+    | ItemSkipped
+    | CheckpointSaved
+    | EventsMissed
+    | SessionEnded
+)
+"""Every event that there is: a `match` over its classes that ends in `assert_never` is checked to be complete."""
+
+Observer: TypeAlias = Callable[[CrawlEvent], None]
+"""Called with every event, by the session itself: it should return at once."""
 
 
 class EventHub:
@@ -144,14 +167,15 @@ class EventHub:
         self._observers = observers
         self._failed: set[int] = set()
         self._readers: list[_Reader] = []
-        self._history: deque[Event] = deque(maxlen=BACKLOG)
+        self._history = _Backlog()
         self._ended = False
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: CrawlEvent) -> None:
         """Hand out one event; nothing that an observer raises comes out of it."""
-        self._history.append(event)
+        self._history.push(event)
         for reader in self._readers:
-            reader.push(event)
+            reader.backlog.push(event)
+            reader.wake.set()
         for number, observer in enumerate(self._observers):
             try:
                 observer(event)
@@ -167,14 +191,17 @@ class EventHub:
         for reader in self._readers:
             reader.wake.set()
 
-    async def read(self) -> AsyncIterator[Event]:
-        """All events still remembered and all to come; each call is a reader of its own."""
-        reader = _Reader(deque(self._history, maxlen=BACKLOG))
+    async def read(self) -> AsyncIterator[CrawlEvent]:
+        """All events still remembered and all to come; each call is a reader of its own.
+
+        Where events were dropped, `EventsMissed` stands in their place.
+        """
+        reader = _Reader(self._history.copy())
         self._readers.append(reader)
         try:
             while True:
-                while reader.events:
-                    yield reader.events.popleft()
+                while reader.backlog.events:
+                    yield reader.backlog.pull()
                 if self._ended:
                     return
                 reader.wake.clear()
@@ -184,10 +211,31 @@ class EventHub:
 
 
 @attrs.define(eq=False)
-class _Reader:
-    events: deque[Event]
-    wake: asyncio.Event = attrs.field(factory=asyncio.Event)
+class _Backlog:
+    """The newest events, and how many older ones were dropped."""
 
-    def push(self, event: Event) -> None:
+    events: deque[CrawlEvent] = attrs.field(factory=deque)
+    dropped: int = 0
+
+    def push(self, event: CrawlEvent) -> None:
         self.events.append(event)
-        self.wake.set()
+        if len(self.events) > BACKLOG:
+            self.events.popleft()
+            self.dropped += 1
+
+    def pull(self) -> CrawlEvent:
+        """The oldest event; first, how many are gone before it. There has to be one."""
+        oldest = self.events[0]
+        if self.dropped:
+            missed, self.dropped = self.dropped, 0
+            return EventsMissed(session_id=oldest.session_id, at=oldest.at, count=missed)
+        return self.events.popleft()
+
+    def copy(self) -> "_Backlog":
+        return _Backlog(self.events.copy(), self.dropped)
+
+
+@attrs.define(eq=False)
+class _Reader:
+    backlog: _Backlog
+    wake: asyncio.Event = attrs.field(factory=asyncio.Event)

@@ -11,7 +11,7 @@ from .cleanup import CleanupTask
 from .core.states import Trigger
 from .core.taxonomy import Reason
 from .errors import ConfigurationError
-from .events import Event, Observer
+from .events import CrawlEvent, Observer
 from .handling import Handler
 from .report import CrawlReport
 from .session import CrawlSession
@@ -44,8 +44,8 @@ class CrawlOptions(TypedDict, total=False):
 class CrawlHandle:
     """A crawl that runs in the background.
 
-    Iterate it for typed events (`async for event in handle`): every iteration sees all of them, a slow one loses the
-    oldest; the last event is always `SessionEnded`.
+    Iterate it for typed events (`async for event in handle`): every iteration sees all of them; one that lags
+    1,000 behind loses the oldest and gets `EventsMissed` in their place. The last event is always `SessionEnded`.
     """
 
     def __init__(self, session: CrawlSession, task: asyncio.Task[CrawlReport]) -> None:
@@ -63,7 +63,7 @@ class CrawlHandle:
         """The session's state now."""
         return str(self._session.value.state)
 
-    def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncIterator[CrawlEvent]:
         return self._session.hub.read()
 
     def cancel(self, reason: str = Reason.STOPPED_BY_USER) -> None:

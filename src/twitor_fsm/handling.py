@@ -7,7 +7,7 @@ Must not know: what an error means, what becomes of the item.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -18,7 +18,7 @@ from .sources.base import Item
 
 __all__ = ["Handler", "Handling"]
 
-Handler = Callable[[Item, int], Awaitable[Any]]
+Handler: TypeAlias = Callable[[Item, int], Awaitable[Any]]
 """An app's own work on one item before it is stored: given the item and the session's fence, may return JSON."""
 
 

@@ -90,6 +90,10 @@ async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) 
         await names["hold_for_a_while"](source)
         async with twitor_fsm.CrawlEngine("watched.db") as engine:
             await names["watch"](engine, source)
+            handle = await engine.start(source, user_id="42")
+            lines = [names["line"](event) async for event in handle]
+            assert lines[0] == "starting for 42"
+            assert lines[-1] == "completed (caught_up)"
         async with twitor_fsm.CrawlEngine("step.db") as engine:
             assert await names["one_step"](engine, source) is None
         async with twitor_fsm.CrawlEngine("handled.db") as engine:

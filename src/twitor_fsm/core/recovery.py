@@ -5,7 +5,7 @@ Must not know: how errors are raised, who sleeps, where progress is kept.
 """
 
 import math
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import attrs
 
@@ -17,6 +17,7 @@ __all__ = [
     "WINDOW_S",
     "ErrorFacts",
     "Policy",
+    "RecoveryPolicy",
     "RecoveryStrategy",
     "believable",
     "decide",
@@ -100,6 +101,19 @@ class RecoveryStrategy:
     category: ErrorCategory
     reason: Reason = Reason.UNKNOWN
     graceful_shutdown: bool = False
+
+
+class RecoveryPolicy(Protocol):
+    """What stands in the place of `decide`, which is one: arguments and promise are the same.
+
+    `action` and `category` of what it returns choose the trigger, and with it the row of the table.
+    """
+
+    def __call__(
+        self, error: ErrorFacts, policy: Policy, /, *, now: float, jitter: float
+    ) -> RecoveryStrategy:
+        """Choose the recovery for one classified error; see `decide`."""
+        ...
 
 
 def decide(
