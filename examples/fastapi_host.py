@@ -1,4 +1,4 @@
-"""A FastAPI app that hosts crawls: start one, watch its events, ask for its state, cancel it.
+"""A FastAPI app that hosts crawls: start one, watch its events, ask for its state, cancel it; a restart goes on with all.
 
 Run it as it is: `python examples/fastapi_host.py` drives the app once against the simulated X API. As a server:
 `uvicorn --app-dir examples fastapi_host:app`, with X_BEARER_TOKEN set (TWITOR_API_URL for a simulator).
@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,27 @@ from twitor_fsm import CrawlEngine, CrawlHandle, CrawlOwned, SessionNotFound, XB
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One engine and one source for the whole app; both end with it, running crawls gracefully."""
+    """One engine and one source for the whole app; crawls that its end cuts short go on with its next start."""
     async with CrawlEngine(os.environ.get("DATABASE_URL", "bookmarks.db")) as engine:
         app.state.engine = engine
         app.state.source = XBookmarks(os.environ["X_BEARER_TOKEN"])
         app.state.handles = {}
+        resuming = asyncio.create_task(resume_all(app))
         yield
+        resuming.cancel()
+        await engine.hand_over()
+
+
+async def resume_all(app: FastAPI) -> None:
+    """Go on with every crawl that nobody runs; again and again, since a lease may outlive its process for 30 s."""
+    while True:
+        async for session in app.state.engine.unfinished():
+            with suppress(CrawlOwned):  # it runs, here or elsewhere
+                handle = await app.state.engine.start(
+                    app.state.source, user_id=session.crawl.user_id
+                )
+                app.state.handles[handle.session_id] = handle
+        await asyncio.sleep(30)
 
 
 app = FastAPI(lifespan=lifespan)

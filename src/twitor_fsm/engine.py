@@ -24,6 +24,7 @@ from .core.states import (
     DEFAULT_SPEC,
     JournalRow,
     MachineSpec,
+    State,
     check_for_crawls,
 )
 from .core.taxonomy import Reason
@@ -295,6 +296,14 @@ class CrawlEngine:
         """Sessions, newest first."""
         return await self.store.sessions(user_id=user_id, limit=limit)
 
+    def unfinished(self) -> AsyncIterator[SessionRecord]:
+        """Every session that is not over, whoever runs it, in no order: what an app goes on with when it starts again.
+
+        Read in portions, so that crawls may be started meanwhile; however many sessions there are, none is left out.
+        One that cannot be read is logged once and left out.
+        """
+        return self.store.unfinished()
+
     async def journal(self, session_id: str) -> list[JournalRow]:
         """Every step that a session took, in order. Raises `SessionNotFound`."""
         return await self.store.journal(session_id)
@@ -349,6 +358,24 @@ class CrawlEngine:
         """End every session that runs here gracefully; returns at once."""
         for session in list(self._running.values()):
             session.cancel(reason)
+
+    async def hand_over(self) -> int:
+        """End what runs here as `cancel_all` does, wait for it, and leave each crawl that this cut short to be gone on with.
+
+        For a host that stops: the next one, here or elsewhere, finds them with `unfinished`. Each has a session of its
+        own by then, made by `reserve`; one that a user cancelled has none.
+
+        Returns:
+            How many. Raises `StoreError` if the database did not take one; what runs has ended all the same.
+        """
+        self.cancel_all(Reason.SIGNAL)
+        count = 0
+        for session in list(self._running.values()):
+            await session.ended.wait()
+            value, crawl = session.value, session.claim.session.crawl
+            if value.state == State.SHUT_DOWN and value.reason == Reason.SIGNAL:
+                count += await self.reserve(crawl.user_id, crawl.source) is not None
+        return count
 
     async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
         source = NoSource(record.crawl.source)

@@ -39,9 +39,10 @@ class Inbox:
         return bool(self._events)
 
     def put(self, event: InboxEvent) -> None:
-        """Add an event; a cancel goes first."""
+        """Add an event; a cancel goes first, behind earlier ones: the first one's reason is the session's."""
         if event.trigger == Trigger.CANCEL:
-            self._events.insert(0, event)
+            earlier = sum(waiting.trigger == Trigger.CANCEL for waiting in self._events)
+            self._events.insert(earlier, event)
         else:
             self._events.append(event)
         self._wake.set()
