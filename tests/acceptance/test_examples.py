@@ -74,9 +74,12 @@ def test_the_quickstart_is_the_readmes_example() -> None:
     assert body in script
 
 
-async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) -> None:
+async def test_the_snippets_of_embedding_work(
+    tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     import twitor_fsm
     from twitor_fsm.simulator import Simulator
+    from twitor_fsm.testing import ListSource
 
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -88,6 +91,7 @@ async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) 
     async with Simulator(120, user_id="42") as sim:
         source = twitor_fsm.XBookmarks(sim.token, base_url=sim.base_url)
         await names["hold_for_a_while"](source)
+        assert re.fullmatch(r"on hold since [\d.]+\n", capsys.readouterr().out)
         async with twitor_fsm.CrawlEngine("watched.db") as engine:
             await names["watch"](engine, source)
             handle = await engine.start(source, user_id="42")
@@ -105,6 +109,11 @@ async def test_the_snippets_of_embedding_work(tmp_path: Path, monkeypatch: Any) 
             assert await engine.store.crawls() == []
             assert await engine.store.count_bookmarks() == 0
         await source.aclose()
+    async with names["strict_engine"]() as engine:
+        broken = ListSource(["1", "2", "3"], bad={"2"})
+        report = await engine.crawl(broken, user_id="7")
+        assert (report.state, report.category) == ("shut_down", "VALIDATION")
+        assert [bookmark.id async for bookmark in engine.bookmarks("7")] == ["1"]
 
 
 def pytest_run(*arguments: str) -> subprocess.CompletedProcess[str]:

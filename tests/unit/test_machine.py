@@ -233,7 +233,10 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"rows": (Row("go", ("y",), "b"),)}, "unknown state 'y'"),
     ({"rows": (Row("go", (), "b"),)}, "no source"),
     ({"rows": (Row("go", ("a",), "b"), Row("back", ("b",), "a"))}, "leaves the final state 'b'"),
-    ({"rows": (Row("go", ("a",), "b", ("fly",)),)}, "no handler for effect 'fly'"),
+    (
+        {"rows": (Row("go", ("a",), "b", ("fly",)),)},
+        "no handler for effect 'fly'. Give one with extend",
+    ),
     ({"rows": (Row("go", ("a",), "b", guard="maybe"),)}, "no guard 'maybe'"),
     ({"rows": (Row("go", ("a",), "b"), Row("go", ("a",), "a"))}, "never taken in 'a'"),
     (

@@ -63,7 +63,11 @@ def _row_problems(row: "Row", spec: "MachineSpec", kinds: Mapping[str, Kind]) ->
             yield f"row {row}: leaves the final state {str(name)!r}"
     for effect in row.effects:
         if effect not in spec.effects:
-            yield f"row {row}: no handler for effect {str(effect)!r}"
+            yield (
+                f"row {row}: no handler for effect {str(effect)!r}. Give one with extend(effects={{{str(effect)!r}: "
+                "function}), a function of the Draft that may do nothing; what is to be done after the step's commit "
+                "goes to CrawlEngine(effects=...)"
+            )
     if row.guard is not None and row.guard not in spec.guards:
         yield f"row {row}: no guard {str(row.guard)!r}"
 
