@@ -342,7 +342,8 @@ class QueueManager:
         """Acknowledge a task: it is done and nothing of it is kept.
 
         Returns:
-            False if its lease was lost (another try decides) or could not be settled while it lived; both are logged.
+            False if it was settled before, if its lease was lost (another try decides), or if it could not be settled
+            while it lived; each is logged.
         """
         check_task(task)
         return self._now_open.desk.complete(task, current_task())

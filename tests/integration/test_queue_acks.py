@@ -331,6 +331,51 @@ async def test_a_task_that_the_queue_knows_no_more_is_not_tried_again_and_says_s
         assert "is in the queue no more and is not tried again" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("first", "how"),
+    [
+        ("complete", "completed"),
+        ("retry_task", "given another try"),
+        ("reject", "put into the dead letters"),
+    ],
+)
+async def test_settling_a_task_again_says_how_it_was_settled(
+    names: QueueNames, first: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with manager(names, ack="manual", settings=Settings(), lease_s=60) as queue:
+        await queue.enqueue("x", {}, task_id="twice")
+        task = await queue.dequeue(timeout=0)
+        assert task is not None
+        await getattr(queue, first)(task)
+        assert caplog.messages == []
+
+        assert await queue.complete(task) is False
+        assert caplog.messages == [
+            f"task 'twice' was {how} by this process before; nothing was changed. Settle each task once"
+        ]
+        caplog.clear()
+        await queue.retry_task(task)
+        assert not [said for said in caplog.messages if f"'twice' was {how} by" not in said]
+        names.may_be_left |= names.left()
+
+
+@pytest.mark.parametrize("settle", ["complete", "retry_task", "reject"])
+async def test_a_handler_of_consume_may_settle_its_task_itself(
+    names: QueueNames, settle: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = asyncio.Event()
+    async with manager(names, settings=Settings(), lease_s=60) as queue:
+
+        async def handler(task: QueueTask) -> None:
+            await getattr(queue, settle)(task)
+            stop.set()
+
+        await queue.enqueue("x", {})
+        await queue.consume(handler, stop=stop)
+        assert caplog.messages == []
+        names.may_be_left |= names.left()
+
+
 async def test_a_task_that_another_has_is_tried_again_by_whom_has_it(names: QueueNames) -> None:
     async with (
         manager(names, ack="manual", lease_s=60) as queue,

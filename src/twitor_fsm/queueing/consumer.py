@@ -198,7 +198,7 @@ class Consumer:
             if self._holding.drop(task) is not None:
                 await self._fail(task, error)
         else:
-            if self._holding.drop(task) is not None:
+            if self._holding.drop(task) is not None and not self._desk.has_settled(task):
                 self._claimer.acknowledge(task)
 
     async def _cancelled(self, task: QueueTask, error: BaseException) -> None:

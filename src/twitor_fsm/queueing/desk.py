@@ -7,7 +7,7 @@ Must not know: how to connect, how tasks are added.
 import asyncio
 import math
 import random
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from ..clock import Clock
 from ..errors import QueueUnavailable, TaskLeaseLost
@@ -29,7 +29,7 @@ JITTER: Final = 0.25
 """How far a backoff is spread around its value, so that tasks that failed together do not come back together."""
 
 RESTORABLE: Final = 1000
-"""Implicitly acknowledged tasks that a late `retry_task` can still put back, at most."""
+"""Implicitly acknowledged tasks that a late `retry_task` can still put back, at most; and settled ones that are known."""
 
 _GONE: Final = (
     "task %s is in the queue no more and is not tried again: another worker has done it since this one's lease ended, "
@@ -80,6 +80,8 @@ class Desk:
         self._initial_backoff: Final = initial_backoff
         self._rng: Final = rng
         self._restorable: Final[dict[Lease, None]] = {}
+        self._settled_here: Final[dict[Lease, str]] = {}
+        """How this process has settled a try, by `complete`, `retry` or `reject`; the last ones."""
 
     async def settle_all(self, caller: Owner, passing: BaseException | None) -> None:
         """The caller leaves: acknowledge what it took, or give it back if an exception is passing through.
@@ -182,11 +184,11 @@ class Desk:
                 extra=log_facts_of(task),
             )
             return False
-        if answer is Completed.DONE or lease in self._restorable:
+        was_lost = answer is Completed.GONE and is_unknown  # done by the try whose answer was lost
+        if answer is Completed.DONE or lease in self._restorable or was_lost:
+            self._note(lease, "completed")
             return True
-        if answer is Completed.GONE and is_unknown:  # by the try whose answer was lost
-            return True
-        _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
+        self._tell_not_ours(task, str(TaskLeaseLost(task.task_id)))
         return False
 
     async def retry(
@@ -242,13 +244,39 @@ class Desk:
                 raise
 
         answer = await self._patience.keep_trying(once, until=until)
-        if answer is Retried.NOT_OURS:
-            _LOG.warning("%s", TaskLeaseLost(task.task_id), extra=log_facts_of(task))
-        if answer is Retried.GONE:
-            if is_unknown:  # scheduled by the try whose answer was lost, and done by another since
-                return True
-            _LOG.warning(_GONE, task.task_id, extra=log_facts_of(task))
+        match answer:
+            case Retried.SCHEDULED:
+                self._note(lease, "given another try")
+            case Retried.DEAD:
+                self._note(lease, "put into the dead letters")
+            case Retried.NOT_OURS:
+                self._tell_not_ours(task, str(TaskLeaseLost(task.task_id)))
+            case Retried.GONE:
+                if (
+                    is_unknown
+                ):  # scheduled by the try whose answer was lost, and done by another since
+                    return True
+                self._tell_not_ours(task, _GONE % task.task_id)
+            case _:
+                assert_never(answer)
         return answer not in (Retried.DEAD, Retried.GONE)
+
+    def has_settled(self, task: QueueTask) -> bool:
+        """Whether this try was settled here, as far as the last ones are remembered."""
+        return Lease(task.task_id, task.lease_token) in self._settled_here
+
+    def _note(self, lease: Lease, how: str) -> None:
+        self._settled_here[lease] = how
+        if len(self._settled_here) > RESTORABLE:
+            del self._settled_here[next(iter(self._settled_here))]
+
+    def _tell_not_ours(self, task: QueueTask, otherwise: str) -> None:
+        """Warn of what was not settled: because it had been, by this process, or for another reason."""
+        how = self._settled_here.get(Lease(task.task_id, task.lease_token))
+        said = otherwise
+        if how is not None:
+            said = f"task {task.task_id!r} was {how} by this process before; nothing was changed. Settle each task once"
+        _LOG.warning("%s", said, extra=log_facts_of(task))
 
     async def postpone(self, task: QueueTask, delay_s: float, *, until: Until) -> None:
         """Put a task off, with all its tries. Raises `QueueUnavailable` as `fail`."""
