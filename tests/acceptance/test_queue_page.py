@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from valkey_server import QueueNames, until
 
-from twitor_fsm import CrawlEngine, Settings, XBookmarks
+from twitor_fsm import CrawlEngine, QueueManager, Settings, XBookmarks
 from twitor_fsm.simulator import Simulator
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "queue.md").read_text("utf-8")
@@ -68,6 +68,56 @@ async def test_the_loops_lose_nothing(page: dict[str, Any], names: QueueNames, l
     await asyncio.gather(running, return_exceptions=True)
     assert sorted(seen) == [(0, 0), (1, 0), (2, 0)]
     names.may_be_left |= names.left()
+
+
+async def test_the_adding_block_adds_each_once(
+    page: dict[str, Any], names: QueueNames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await page["add"]()
+    assert capsys.readouterr().out == "bookmark-0 is not done yet\n"
+    async with page["queue"] as queue:
+        health = await queue.health_check()
+        assert (health["queue_size"], health["delayed"]) == (2, 2)
+        names.may_be_left |= names.left()
+
+
+async def test_the_answers_block_answers_as_it_says(
+    page: dict[str, Any], names: QueueNames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = asyncio.Event()
+    async with page["queue"] as queue:
+        await queue.enqueue_many([("x", {}), ("x", {"bookmark_id": "later"})])
+        await queue.enqueue("x", {"bookmark_id": "7"}, task_id="one")
+        running = asyncio.create_task(queue.consume(page["answer"], stop=stop))
+
+        async def has_answered() -> bool:
+            health = await queue.health_check()
+            return (health["queue_size"], health["in_flight"]) == (0, 0)
+
+        await until(has_answered)
+        stop.set()
+        await running
+        health = await queue.health_check()
+        assert (health["dead_letter_size"], health["delayed"]) == (1, 1)
+        assert [task.reason for task in await queue.get_dead_letter_tasks()] == ["rejected"]
+        assert capsys.readouterr().out == "one 7 0\n"
+        names.may_be_left |= names.left()
+
+
+async def test_the_watching_block_shows_what_waits(
+    page: dict[str, Any], names: QueueNames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with page["queue"] as queue:
+        await queue.enqueue("x", {}, task_id="one")
+    await page["watch"]()
+    assert capsys.readouterr().out.splitlines() == ["healthy 1 0 None", "1 ['one']", "True"]
+    names.may_be_left |= names.left()
+
+
+def test_the_page_names_every_public_method() -> None:
+    methods = {name for name in vars(QueueManager) if not name.startswith("_")}
+    assert len(methods) > 15
+    assert {name for name in methods if not re.search(rf"\b{name}\b", PAGE)} == set()
 
 
 async def test_the_dead_letters_are_shown_and_given_another_try(
@@ -133,4 +183,4 @@ async def test_the_probes_block_serves_a_worker(
 
 
 def test_every_block_is_used() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 9
