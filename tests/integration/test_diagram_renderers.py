@@ -322,11 +322,12 @@ def test_graphviz_reads_a_session(name: str) -> None:
 
 
 def test_mermaid_itself_draws_a_session() -> None:
-    drawn = mermaidx.render(render_session(recorded("typical"), title="A title")).svg()
+    title = 'A <b> & "title" #35; \\n <script>'
+    drawn = mermaidx.render(render_session(recorded("typical"), title=title)).svg()
 
     shown = set(texts_of(drawn))
     assert {"network_failed [tries_left] ×2", "end verified", "↻", "item_skipped"} <= shown
-    assert any(text.startswith("A title · last error: RATE_LIMIT") for text in shown)
+    assert any(text.startswith(f"{title} · last error: RATE_LIMIT") for text in shown)
     assert "stroke-width:3px" in drawn.replace(" ", "")
 
 

@@ -17,6 +17,7 @@ _PLAIN: Final = frozenset(" _,/×…·")
 _SETTINGS: Final = '%%{init: {"flowchart": {"wrappingWidth": 500, "nodeSpacing": 12, "rankSpacing": 20, "padding": 6}}}%%'
 """Mermaid would break lines of more than 200 px, and leave more room between everything."""
 
+_MARKUP: Final = frozenset("<>&")
 _JOINED: Final = frozenset("$`\\")
 _JOINER: Final = "\u2060"  # WORD JOINER: no width, no break
 _START: Final = "#818b98"
@@ -71,7 +72,12 @@ def _lines(scene: Scene) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """A string of the front matter, which is YAML."""
+    """A string of the front matter, which is YAML.
+
+    Mermaid reads it as HTML and draws the source of that, and knows no code there. What it writes for a code, until it
+    has drawn everything, it takes as one all the same.
+    """
+    text = "".join(f"ﬂ°°{ord(c)}¶ß" if c in _MARKUP else c for c in text)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
