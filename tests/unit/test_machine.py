@@ -405,3 +405,12 @@ def test_a_row_behind_one_that_always_wins_is_refused() -> None:
     for rows in ([always, guarded], [always, always], [guarded, guarded]):
         with pytest.raises(SpecError, match="never taken in 'running'"):
             DEFAULT_SPEC.extend(rows=rows)
+
+
+def test_the_repr_of_a_machine_names_it_and_is_short() -> None:
+    spec = DEFAULT_SPEC
+
+    assert repr(spec) == (
+        f"<MachineSpec {spec.fingerprint}: {len(spec.states)} states, {len(spec.rows)} rows>"
+    )
+    assert len(repr(spec)) < 60

@@ -125,7 +125,7 @@ def _proxy(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(mapping))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class MachineSpec:
     """A machine as a value: checked whole when it is made.
 
@@ -146,18 +146,18 @@ class MachineSpec:
     initial: str
     rows: tuple[Row, ...]
     absorbs: tuple[Absorb, ...] = ()
-    effects: Mapping[str, Callable[[Draft], None]] = attrs.field(
-        default=_EFFECTS, converter=_proxy, repr=False
-    )
-    guards: Mapping[str, Callable[[Draft], bool]] = attrs.field(
-        default=_GUARDS, converter=_proxy, repr=False
-    )
-    fingerprint: str = attrs.field(init=False, repr=False)
+    effects: Mapping[str, Callable[[Draft], None]] = attrs.field(default=_EFFECTS, converter=_proxy)
+    guards: Mapping[str, Callable[[Draft], bool]] = attrs.field(default=_GUARDS, converter=_proxy)
+    fingerprint: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         for problem in problems(self):
             raise SpecError(problem)
         object.__setattr__(self, "fingerprint", fingerprint(self))
+
+    def __repr__(self) -> str:
+        """Short: it stands in signatures and traces, where the whole table would hide the rest."""
+        return f"<MachineSpec {self.fingerprint}: {len(self.states)} states, {len(self.rows)} rows>"
 
     @property
     def kinds(self) -> Mapping[str, Kind]:

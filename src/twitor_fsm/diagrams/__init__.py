@@ -60,8 +60,9 @@ def render(
         The picture. Every name in it stands as text, whatever characters it has; an SVG holds no script and no link.
 
     Raises:
-        ConfigurationError: There is no such format, or its extra is not installed.
+        ConfigurationError: There is no such format, its extra is not installed, or `spec` is no `MachineSpec`.
     """
+    _check(spec)
     return _drawn(scene_of(spec, title=title), format, theme)
 
 
@@ -125,6 +126,7 @@ def render_session(
         JournalRefused: The machine does not allow what the journal says.
         ConfigurationError: As for `render`.
     """
+    _check(spec)
     path = Path.of(spec, journal, now=now, alive=alive)
     return _drawn(scene_of(spec, path, title=title), format, theme)
 
@@ -202,6 +204,7 @@ def render_timeline(
         JournalRefused: The machine does not allow what the journal says.
         ConfigurationError: As for `render`; or the format is one of graphs, which know no time.
     """
+    _check(spec)
     if format not in {"svg", "png"}:
         raise ConfigurationError(
             f"a timeline is drawn as svg or png, not as {format!r}; nothing was drawn"
@@ -214,6 +217,23 @@ def render_timeline(
     said = said if begun or rows else f"{NOT_BEGUN}: it is only asked for"
     drawn = timeline_svg.draw(timeline, title=title or "", said=(said,), theme=chosen)
     return raster.png(drawn) if format == "png" else drawn
+
+
+def _check(spec: object) -> None:
+    """Refuse what is no machine of ours: one of `transitions` has other attributes, and says so in its own words."""
+    if isinstance(spec, MachineSpec):
+        return
+    kind = type(spec)
+    is_of_transitions = any(base.__module__.startswith("transitions.") for base in kind.__mro__)
+    instead = (
+        "A machine of the library transitions is drawn by that: make it a transitions.extensions.GraphMachine "
+        "(HierarchicalGraphMachine for nested states)"
+        if is_of_transitions
+        else "Give it DEFAULT_SPEC, or what DEFAULT_SPEC.extend(...) or MachineSpec(...) made"
+    )
+    raise ConfigurationError(
+        f"what is drawn is a MachineSpec, not a {kind.__name__}; nothing was drawn. {instead}"
+    )
 
 
 def _drawn(scene: Scene, wanted: Format, theme: Theme) -> str | bytes:
