@@ -283,7 +283,12 @@ def test_a_journal_of_another_table_says_how_to_name_its_machine(run: Run, tmp_p
     text = Path(recorded("auth")).read_text().replace(DEFAULT_SPEC.fingerprint, "0123456789abcdef")
     (tmp_path / "other.jsonl").write_text(text)
 
-    result = run("replay", "other.jsonl")
-    assert result.exit_code == 1
-    assert "another table (0123456789abcdef)" in result.stderr
-    assert "--machine MODULE:NAME" in result.stderr
+    for command in (
+        ("replay", "other.jsonl"),
+        ("diagram", "--journal", "other.jsonl"),
+        ("diagram", "--journal", "other.jsonl", "--timeline"),
+    ):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "another table (0123456789abcdef)" in result.stderr
+        assert "--machine MODULE:NAME" in result.stderr

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -148,12 +149,31 @@ def test_only_deaths_in_a_row_count() -> None:
     assert deaths_in_a_row(3, lived_s=60.0) == 1
 
 
-async def test_a_long_folder_name_is_no_obstacle(tmp_path: Path) -> None:
+def names_in(folder: str) -> list[str]:
+    return [found.name for found in Path(folder).iterdir()]
+
+
+async def test_a_long_folder_name_is_no_obstacle_and_leaves_no_folder_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / ("d" * 100)
-    async with QueueManager(settings=settings(folder)) as queue:
-        await queue.enqueue("x", {})
-        assert await queue.dequeue(timeout=0)
-        assert Servers(folder).are(1)
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # a socket's path has a limit
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        for _ in range(2):
+            async with QueueManager(settings=settings(folder)) as queue:
+                await queue.enqueue("x", {})
+                assert await queue.dequeue(timeout=0)
+                assert Servers(folder).are(1)
+                assert [name.partition("-")[0] for name in names_in(short)] == ["twitor"]
+            await until(lambda: Servers(folder).are(0))
+            await until(lambda: names_in(short) == [])
+
+
+async def test_an_app_that_comes_back_while_its_server_ends_gets_a_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 100)
+    for _ in range(10):  # the folder of the socket is removed, and made again, at the same time
+        async with QueueManager(settings=settings(folder)) as queue:
+            await queue.enqueue("x", {})
     await until(lambda: Servers(folder).are(0))
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from made_journals import CANCELLED, COMPLETED, PAUSED, START, Happening, journal_of
 
-from twitor_fsm.core.states import DEFAULT_SPEC, Kind
+from twitor_fsm.core.states import DEFAULT_SPEC, Kind, Row, StateDef, Trigger, endings
 from twitor_fsm.diagrams import Format, render_session, render_timeline
 from twitor_fsm.diagrams.graph import Event
 from twitor_fsm.diagrams.path import Path, clock_text, span_text
@@ -127,6 +127,22 @@ def test_spans_are_the_states_without_gaps() -> None:
         ("completed", 890.0, 890.0),
     ]
     assert timeline.spent("running") == 6.0
+
+
+def test_a_waiting_state_of_an_app_has_its_lane_above_the_ends() -> None:
+    spec = DEFAULT_SPEC.extend(
+        states=[StateDef("on_hold", Kind.WAITING)],
+        rows=[
+            Row("hold", ("running",), "on_hold"),
+            Row("go_on", ("on_hold",), "running"),
+            *endings("on_hold"),
+        ],
+    )
+    held = [Happening(1.0, "hold"), Happening(2.0, "go_on"), Happening(3.0, Trigger.FINISH)]
+
+    timeline = Timeline.of(spec, journal_of(held, spec), started_at=START)
+
+    assert [state for state, _ in timeline.states] == ["running", "on_hold", "completed"]
 
 
 def test_the_last_state_lasts_until_now() -> None:

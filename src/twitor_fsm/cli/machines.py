@@ -15,8 +15,9 @@ from .failures import Failure
 
 if TYPE_CHECKING:
     from ..core.states import MachineSpec
+    from ..errors import JournalRefused
 
-__all__ = ["machine", "machine_of"]
+__all__ = ["machine", "machine_of", "refused"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -28,6 +29,19 @@ def machine(function: _F) -> _F:
         metavar="MODULE:NAME",
         help="An app's own MachineSpec, imported from here.  [default: ours]",
     )(function)
+
+
+def refused(name: str, error: "JournalRefused", machine: str | None) -> Failure:
+    """A journal that its machine does not allow; if that may be another machine, how to name it.
+
+    Args:
+        name: What it is the journal of.
+        error: What is wrong.
+        machine: The name that was given, or None.
+    """
+    is_other = machine is None and "another table" in error.why
+    hint = ". An app's own machine is named with --machine MODULE:NAME" if is_other else ""
+    return Failure(f"{name}: {error}{hint}", 1)
 
 
 def machine_of(name: str | None) -> "MachineSpec":

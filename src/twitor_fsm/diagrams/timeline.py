@@ -27,6 +27,8 @@ LEAST: Final = 3.0
 SHORTEST: Final = 0.012
 """Share of the picture that any span gets, so that none is too short to be seen."""
 
+_LANES: Final = (Kind.WORK, Kind.WAITING, Kind.ENDING, Kind.FINAL)
+
 
 @attrs.frozen
 class Span:
@@ -52,8 +54,8 @@ class Timeline:
 
     Attributes:
         spans: In order, without gaps.
-        states: States that were visited, in the order of the machine, with their kinds; before them `NOT_BEGUN`, if the
-            session was asked for before anybody began it.
+        states: States that were visited, with their kinds: work first, ends last, else in the order of the machine;
+            before them `NOT_BEGUN`, if the session was asked for before anybody began it.
         errors: Each error, in the lane of its category.
         checkpoints: Each step that saved a checkpoint.
         restarts: Each time that another process took the session over.
@@ -95,6 +97,7 @@ class Timeline:
         initial = str(spec.initial) if begun else NOT_BEGUN
         spans = tuple(_spans(initial, steps, started_at, now))
         visited = {span.state for span in spans}
+        in_lanes = sorted(spec.states, key=lambda state: _LANES.index(state.kind))
         counts = list(_items(steps))
         if items is not None and spans:
             counts.append((spans[-1].end, items))
@@ -102,7 +105,7 @@ class Timeline:
             spans,
             (
                 *([(NOT_BEGUN, Kind.WAITING)] if NOT_BEGUN in visited else []),
-                *((str(s.name), s.kind) for s in spec.states if str(s.name) in visited),
+                *((str(s.name), s.kind) for s in in_lanes if str(s.name) in visited),
             ),
             tuple(_errors(steps)),
             tuple(

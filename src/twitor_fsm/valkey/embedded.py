@@ -97,12 +97,12 @@ class EmbeddedServer:
         """
         command = self._command()
         try:
-            for folder in {self._folder, self._socket.parent}:
-                _make_private(folder)
+            _make_private(self._folder)
             users = await asyncio.to_thread(_locked, self._folder / "users.lock", fcntl.LOCK_SH)
         except OSError as error:
             raise self._unusable(error) from error
         try:
+            _make_private(self._socket.parent)  # under the lock: the keeper before us removes it
             await self._start_if_needed(command)
         except OSError as error:
             users.close()
@@ -186,7 +186,8 @@ class EmbeddedServer:
             ) from error
         keeper = Path(__file__).with_name("keeper.py")
         return [
-            *(sys.executable, "-I", "-S", str(keeper), str(self._folder / "users.lock")),
+            *(sys.executable, "-I", "-S", str(keeper)),
+            *(str(self._folder / "users.lock"), str(self._socket.parent)),
             *(str(get_binary_path()), "--port", "0"),
             *("--unixsocket", str(self._socket), "--unixsocketperm", "700"),
             *("--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "everysec"),

@@ -1,10 +1,11 @@
 """Keeps an embedded server alive as long as anyone uses it: a process of its own, started by `embedded.py`.
 
 Users hold a shared lock on a file; the kernel drops it however they die. The keeper waits for the exclusive lock: when it
-gets it, nobody is left, and it stops the server. Until it has ended, newcomers wait for their lock.
+gets it, nobody is left, and it stops the server and removes the folder of its socket, if that is a folder of its own. Until
+it has ended, newcomers wait for their lock, and make that folder after it.
 Uses the standard library alone, so that it takes little memory.
 
-Usage: keeper.py USERS_LOCK SERVER ARGUMENT...
+Usage: keeper.py USERS_LOCK SOCKET_FOLDER SERVER ARGUMENT...
 """
 
 import contextlib
@@ -45,7 +46,7 @@ def deaths_in_a_row(before: int, *, lived_s: float) -> int:
     return 1 if lived_s >= LIVED_S else before + 1
 
 
-def keep(users_lock: Path, command: list[str]) -> int:
+def keep(users_lock: Path, socket_folder: Path, command: list[str]) -> int:
     """Run the server until nobody uses it; returns the exit code."""
     with users_lock.open("r+") as users:
         deaths = 0
@@ -62,9 +63,11 @@ def keep(users_lock: Path, command: list[str]) -> int:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             server.terminate()
             server.wait()
+            with contextlib.suppress(OSError):  # the data's own folder, say, which is not empty
+                socket_folder.rmdir()
             return 0
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(keep(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(keep(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..failures import Failure, close
-from ..machines import machine, machine_of
+from ..machines import machine, machine_of, refused
 from ..options import common
 from ..terminal import emit, is_terminal, say
 from ..words import parts
@@ -108,21 +108,23 @@ def _draw(
     taken: "Taken | None", machine: str | None, shape: str, theme: str, *, timeline: bool
 ) -> str | bytes:
     from ...diagrams import render, render_session, render_timeline
+    from ...errors import JournalRefused
 
     spec = machine_of(machine)
     options: dict[str, Any] = {"spec": spec, "format": shape, "theme": theme}
     drawn: str | bytes
     if taken is None:
         drawn = render(**options)
-    else:
-        options |= {"title": _title(taken), "now": taken.now, "alive": taken.alive}
-        if timeline:
-            items = None if taken.record is None else taken.record.counters.seen
-            begun = taken.record is None or not taken.record.is_only_asked_for
-            options |= {"started_at": taken.started_at, "items": items, "begun": begun}
-            drawn = render_timeline(taken.rows, **options)
-        else:
-            drawn = render_session(taken.rows, **options)
+        return drawn
+    options |= {"title": _title(taken), "now": taken.now, "alive": taken.alive}
+    if timeline:
+        items = None if taken.record is None else taken.record.counters.seen
+        begun = taken.record is None or not taken.record.is_only_asked_for
+        options |= {"started_at": taken.started_at, "items": items, "begun": begun}
+    try:
+        drawn = (render_timeline if timeline else render_session)(taken.rows, **options)
+    except JournalRefused as exc:
+        raise refused(taken.name, exc, machine) from exc
     return drawn
 
 

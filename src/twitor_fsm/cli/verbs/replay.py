@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..failures import Failure
-from ..machines import machine, machine_of
+from ..machines import machine, machine_of, refused
 from ..options import common
 from ..terminal import emit, printable, tell
 from ..words import clock_time, duration, state_colour
@@ -43,8 +43,7 @@ def command(
     try:
         _take(taken, spec, steps, until, as_json=as_json)
     except JournalRefused as exc:
-        hint = "" if machine or "another table" not in exc.why else _HINT
-        raise Failure(f"{taken.name}: {exc}{hint}", 1) from exc
+        raise refused(taken.name, exc, machine) from exc
     damage = taken.damage("taken through the machine")
     if damage is not None and (until is None or len(steps) < until):
         raise damage
@@ -65,9 +64,6 @@ def command(
     else:
         _close(taken, steps, value)
     return 0
-
-
-_HINT = ". An app's own machine is named with --machine MODULE:NAME"
 
 
 def _taken(of: str | None, db: str | None) -> "Taken":
