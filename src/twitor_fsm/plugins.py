@@ -25,6 +25,7 @@ __all__ = [
     "check_source",
     "count_of",
     "is_finite",
+    "is_word",
     "page_sizes_of",
     "price_of",
     "takes",
@@ -178,10 +179,18 @@ def check_options(options: Mapping[str, object], known: Collection[str]) -> None
         )
 
 
+def is_word(value: object) -> bool:
+    """Whether this can name a user or a source: printable text with more than blanks, as it stands in one line."""
+    if not isinstance(value, str) or len(value) > MAX_WORD:
+        return False
+    return bool(value.strip()) and value.isprintable()
+
+
 def _check_word(what: str, word: object) -> None:
-    if not isinstance(word, str) or not word or len(word) > MAX_WORD:
+    if not is_word(word):
         raise ConfigurationError(
-            f"{what} is {word!r:.50}; it must be text of 1 to {MAX_WORD} characters. {_NOTHING}"
+            f"{what} is {word!r:.50}; it must be text of 1 to {MAX_WORD} characters, none of them a control character. "
+            f"{_NOTHING}"
         )
 
 

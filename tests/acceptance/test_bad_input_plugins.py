@@ -181,6 +181,8 @@ async def test_a_fetch_that_is_no_coroutine_function_is_told_so(
         ("service", None),
         ("endpoint", 3),
         ("name", "x" * (MAX_WORD + 1)),
+        ("name", "two\nlines"),
+        ("service", " "),
     ],
 )
 async def test_a_source_with_a_wrong_attribute_starts_nothing(
@@ -192,6 +194,25 @@ async def test_a_source_with_a_wrong_attribute_starts_nothing(
     with pytest.raises(ConfigurationError, match=f"source's {name} .* Nothing was started"):
         await engine.crawl(source, user_id="me")
     assert await engine.sessions() == []
+    assert source.requests == 0
+
+
+@pytest.mark.parametrize(
+    "user_id", ["", " ", "x\ny", "\t", "a\x00b", "\u202e7", "\ud800", "x" * (MAX_WORD + 1), 7, None]
+)
+async def test_a_user_id_that_the_command_would_refuse_starts_nothing(
+    engine: CrawlEngine, user_id: Any
+) -> None:
+    source = ListSource(LISTING)
+
+    for call in (
+        engine.crawl(source, user_id=user_id),
+        engine.start(source, user_id=user_id),
+        engine.reserve(user_id, "x"),
+    ):
+        with pytest.raises(ConfigurationError, match=r"user_id is .* Nothing was started"):
+            await call
+    assert await engine.store.crawls() == []
     assert source.requests == 0
 
 

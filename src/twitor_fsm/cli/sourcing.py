@@ -27,8 +27,6 @@ __all__ = ["Wanted", "address_of", "require_token", "source_of", "tokens_of", "u
 X: Final = "x"
 LOCAL_USER: Final = "local"
 
-_LONGEST_USER: Final = 200
-
 
 @attrs.frozen(kw_only=True)
 class Wanted:
@@ -87,6 +85,8 @@ def source_of(wanted: Wanted, settings: "Settings", *, quiet: bool = True) -> "S
 
 def _check(wanted: Wanted) -> None:
     """Refuse a user id that is none before anything is made for it, and an option that is not for X."""
+    from ..plugins import MAX_WORD, is_word
+
     if wanted.likes and wanted.is_x:
         raise Failure(
             "--likes is for a file that holds likes, not for crawling X; nothing was started", 2
@@ -102,9 +102,9 @@ def _check(wanted: Wanted) -> None:
             + (instead if is_crawl else "twitor status lists the users that were crawled"),
             2,
         )
-    if not user.strip() or not user.isprintable() or len(user) > _LONGEST_USER:
+    if not is_word(user):
         raise Failure(
-            f"--user-id {user!r:.60} is none: 1 to {_LONGEST_USER} characters, no control characters; "
+            f"--user-id {user!r:.60} is none: 1 to {MAX_WORD} characters, no control characters; "
             "nothing was started",
             2,
         )
