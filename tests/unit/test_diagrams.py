@@ -1,13 +1,9 @@
 """What a picture says is what the table says, in every text format; no name acts as anything but text."""
 
-from typing import Any
-
 import pytest
-from transitions import Machine
-from transitions.extensions import HierarchicalMachine
 
 from twitor_fsm.core.states import DEFAULT_SPEC, Kind, MachineSpec, Row, StateDef
-from twitor_fsm.diagrams import FORMATS, Format, render, render_session, render_timeline
+from twitor_fsm.diagrams import FORMATS, Format, render
 from twitor_fsm.diagrams.graph import Edge, Event, Graph
 from twitor_fsm.diagrams.mermaid import escaped
 from twitor_fsm.diagrams.scene import scene_of
@@ -135,23 +131,6 @@ def test_an_unknown_format_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="no format 'gif'; nothing was drawn"):
         render(format="gif")  # type: ignore[call-overload]
     assert FORMATS == ("mermaid", "dot", "svg", "png")
-
-
-@pytest.mark.parametrize("kind", [Machine, HierarchicalMachine])
-@pytest.mark.parametrize(
-    "draw",
-    [
-        render,
-        lambda spec: render_session((), spec=spec),
-        lambda spec: render_timeline((), spec=spec),
-    ],
-)
-def test_a_machine_of_transitions_is_refused_with_what_draws_it(kind: Any, draw: Any) -> None:
-    theirs = kind(None, states=["a", "b"], initial="a")
-
-    said = rf"a MachineSpec, not a {kind.__name__}; nothing was drawn.*GraphMachine"
-    with pytest.raises(ConfigurationError, match=said):
-        draw(theirs)
 
 
 def test_what_is_no_machine_at_all_is_refused_with_what_is_one() -> None:
