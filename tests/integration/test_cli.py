@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -482,9 +483,8 @@ def test_a_beginning_shared_by_sessions_is_refused(crawled: Run, file: Path) -> 
         s["session_id"]
         for s in json.loads(crawled("sessions", "list", "--json").stdout)["sessions"]
     ]
-    result = crawled(
-        "sessions", "show", "".join(a for a, b in zip(*ids, strict=True) if a == b)[:8]
-    )
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(*ids, strict=True))
+    result = crawled("sessions", "show", "".join(char for char, _ in shared)[:8])
     assert result.exit_code == 2
     assert "2 sessions" in result.stderr
 
