@@ -6,6 +6,7 @@ Run it as it is: `python examples/fastapi_host.py` drives the app once against t
 
 import asyncio
 import json
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,7 +19,16 @@ import httpx
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
-from twitor_fsm import CrawlEngine, CrawlHandle, CrawlOwned, SessionNotFound, XBookmarks
+from twitor_fsm import (
+    CrawlEngine,
+    CrawlHandle,
+    CrawlOwned,
+    SessionNotFound,
+    StoreError,
+    XBookmarks,
+)
+
+LOG = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -31,18 +41,22 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         resuming = asyncio.create_task(resume_all(app))
         yield
         resuming.cancel()
+        await asyncio.gather(resuming, return_exceptions=True)
         await engine.hand_over()
 
 
 async def resume_all(app: FastAPI) -> None:
     """Go on with every crawl that nobody runs; again and again, since a lease may outlive its process for 30 s."""
     while True:
-        async for session in app.state.engine.unfinished():
-            with suppress(CrawlOwned):  # it runs, here or elsewhere
-                handle = await app.state.engine.start(
-                    app.state.source, user_id=session.crawl.user_id
-                )
-                app.state.handles[handle.session_id] = handle
+        try:
+            async for session in app.state.engine.unfinished():
+                with suppress(CrawlOwned):  # it runs, here or elsewhere
+                    handle = await app.state.engine.start(
+                        app.state.source, user_id=session.crawl.user_id
+                    )
+                    app.state.handles[handle.session_id] = handle
+        except StoreError as error:
+            LOG.warning("unfinished crawls are looked for again in 30 s: %s", error)
         await asyncio.sleep(30)
 
 
