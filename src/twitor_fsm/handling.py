@@ -82,12 +82,13 @@ async def _ungrouped(outcome: Awaitable[Any]) -> Any:
 
 
 def _as_json(result: Any) -> str:
-    if not is_finite(result):
-        raise InvalidItem("the handler returned a number that JSON does not know (NaN or infinite)")
     try:
-        return msgspec.json.encode(result).decode()
+        encoded = msgspec.json.encode(result).decode()
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise ConfigurationError(
             f"the handler returned {type(result).__name__}, which JSON cannot hold; its item was not stored. "
             "Return plain values or None"
         ) from exc
+    if not is_finite(result):  # only now: what could be written holds itself nowhere
+        raise InvalidItem("the handler returned a number that JSON does not know (NaN or infinite)")
+    return encoded

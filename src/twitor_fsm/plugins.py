@@ -6,6 +6,7 @@ made plain ones. What a source gives later, page by page, is checked by `fetchin
 Must not know: sessions, databases.
 """
 
+import dataclasses
 import inspect
 import math
 import operator
@@ -119,7 +120,7 @@ def is_finite(value: object, depth: int = 100) -> bool:
     """Whether JSON can hold every number in a value; msgspec would write null for those it cannot.
 
     It looks into what msgspec writes: containers, attrs classes, dataclasses, Structs, members of enums; no deeper than
-    `depth`.
+    `depth`. What holds itself may take for ever: ask for what msgspec has written.
     """
     if isinstance(value, float):
         return math.isfinite(value)
@@ -141,10 +142,11 @@ def _held(value: object) -> Iterable[object]:
 
 def _written(value: object) -> Iterable[str]:
     """The attributes that msgspec writes."""
-    for names in ("__dataclass_fields__", "__struct_fields__"):
-        if hasattr(value, names):
-            return tuple(getattr(value, names))
     kind: Any = type(value)
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    if hasattr(value, "__struct_fields__"):
+        return tuple(value.__struct_fields__)
     if attrs.has(kind):
         named = {field.name for field in attrs.fields(kind)} | set(getattr(value, "__dict__", ()))
         return [name for name in named if not name.startswith("_")]

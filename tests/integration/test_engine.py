@@ -7,7 +7,7 @@ import logging
 import math
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import msgspec
@@ -741,6 +741,43 @@ async def test_a_number_that_json_does_not_know_is_found_in_whatever_holds_it(
     assert [(skip.id, skip.category) for skip in report.skipped_items] == [("3", "VALIDATION")]
     (kept,) = {b.result async for b in engine.bookmarks("me")}
     assert kept in {'[{"of":0.5}]', '[{"of":{"mean":0.5}}]'}
+
+
+@dataclasses.dataclass
+class _Limited:
+    mean: float
+    most: ClassVar[float] = math.inf
+    start: dataclasses.InitVar[float] = math.nan
+
+
+async def test_a_number_that_json_is_not_given_skips_nothing(engine: CrawlEngine) -> None:
+    async def handler(item: Item, fence: int) -> object:
+        return _Limited(0.5)
+
+    report = await engine.crawl(ListSource(["1"]), user_id="me", handler=handler)
+
+    assert (report.completed, report.skipped_items) == (True, ())
+    assert [b.result async for b in engine.bookmarks("me")] == ['{"mean":0.5}']
+
+
+@dataclasses.dataclass
+class _Node:
+    parent: "_Node | None" = None
+    children: "list[_Node]" = dataclasses.field(default_factory=list)
+
+
+async def test_a_result_that_holds_itself_is_refused_at_once(engine: CrawlEngine) -> None:
+    """To look into it along every path would take for ever."""
+
+    async def handler(item: Item, fence: int) -> object:
+        root = _Node()
+        root.children = [_Node(root), _Node(root)]
+        return root
+
+    report = await engine.crawl(ListSource(["1"]), user_id="me", handler=handler)
+
+    assert report.category is ErrorCategory.FATAL
+    assert "_Node, which JSON cannot hold" in report.message
 
 
 async def test_a_handlers_rate_limit_repeats_its_item_and_closes_nothing(

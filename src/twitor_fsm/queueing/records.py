@@ -169,11 +169,6 @@ def body_of(task_type: str, payload: Mapping[str, Any], *, limit: int = MAX_PAYL
         raise TaskRefused(
             f"a payload has to be a JSON object (dict), this one is a {type(payload).__name__}; nothing was added"
         )
-    if not is_finite(payload):
-        raise TaskRefused(
-            f"the payload of a {task_type!r} task holds a number that JSON does not know (NaN or infinite); "
-            "nothing was added"
-        )
     try:
         body = msgspec.json.encode((task_type, payload))
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
@@ -181,6 +176,11 @@ def body_of(task_type: str, payload: Mapping[str, Any], *, limit: int = MAX_PAYL
             f"the payload of a {task_type!r} task cannot be written as JSON ({type(error).__name__}); "
             "nothing was added"
         ) from error
+    if not is_finite(payload):
+        raise TaskRefused(
+            f"the payload of a {task_type!r} task holds a number that JSON does not know (NaN or infinite); "
+            "nothing was added"
+        )
     if len(body) > limit:
         raise TaskRefused(
             f"the payload of a {task_type!r} task has {len(body)} bytes, allowed are {limit}; nothing was added. "
