@@ -33,6 +33,7 @@ from twitor_fsm.errors import TwitorError
 from twitor_fsm.queue_manager import QueueManager
 from twitor_fsm.simulator import Fault, FaultKind, FaultPlan, ItemFault, ItemKind, Simulator
 from twitor_fsm.sources.x_api import XBookmarks
+from twitor_fsm.sources.x_problems import refusal
 
 TOKEN = "canary-of-x-7f3a9c51e088"
 DATABASE = "canary-of-sql-2b64d0f7a1"
@@ -226,6 +227,14 @@ async def test_no_spelling_of_the_token_is_repeated(
     assert (
         leaking({"exception": "".join(filter(str.isprintable, str(caught.value))).encode()}) == {}
     )
+
+
+@pytest.mark.parametrize("heard", ["a%2fb%2bc%3d", "a/b%2Bc%3D", "a%252fb%252bc%253d"])
+@pytest.mark.parametrize("token", ["a/b+c=", "a%2Fb%2Bc%3D"])
+def test_no_spelling_of_urls_shows_the_token(token: str, heard: str) -> None:
+    body = json.dumps({"title": "refused", "detail": f"not {heard}"}).encode()
+    assert heard not in str(refusal(403, {}, body, now=0.0, secret=token))
+    assert heard in str(refusal(403, {}, body, now=0.0, secret="another"))
 
 
 @pytest.mark.parametrize("status", STATUSES)

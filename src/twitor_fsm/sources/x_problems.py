@@ -324,10 +324,18 @@ def _without(secret: str, value: Any) -> Any:
 
 
 def _hidden(secret: str, text: str) -> str:
-    for spelled in {secret, quote(secret, safe=""), unquote(secret)} - {""}:
+    if not secret:
+        return text
+    for spelled in (secret, quote(secret, safe=""), unquote(secret)):
         text = text.replace(spelled, "***")
-        if spelled in _bare(text):
-            return "***"
+    bare = _bare(text)
+    return "***" if secret in bare or _unquoted(secret) in _unquoted(bare) else text
+
+
+def _unquoted(text: str) -> str:
+    """Without what URLs quote, which has more than one spelling (`%2f`, `%2F`) and may be quoted again."""
+    for _ in range(3):
+        text = unquote(text)
     return text
 
 
