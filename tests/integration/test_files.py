@@ -373,18 +373,24 @@ async def test_ids_written_over_others_in_the_middle_are_found(tmp_path: Path, p
     assert (again.completed, again.counters.stored) == (True, 100)
 
 
+@pytest.mark.parametrize("is_asked_again", [False, True])
 async def test_a_file_that_is_cut_while_it_is_read_is_not_taken_for_the_whole(
-    tmp_path: Path,
+    tmp_path: Path, is_asked_again: bool
 ) -> None:
-    """It is being written anew, say: the end of what is there is not the end of what the crawl is named for."""
+    """It is being written anew, say: the end of what is there is not the end of what the crawl is named for.
+
+    Nor is it if somebody asks for the name meanwhile, as a worker does.
+    """
     path = write(tmp_path, whole := saved_pages(1000, 2000))
+    source = FileBookmarks(path, page_size=100)
 
     async def cut(item: Item, _fence: int) -> None:
         if item.key == "1150":
             path.write_bytes(saved_pages(1000, 1500))
+            assert not is_asked_again or source.name
 
     async with CrawlEngine(str(tmp_path / "a.db")) as engine:
-        first = await engine.crawl(FileBookmarks(path, page_size=100), user_id="me", handler=cut)
+        first = await engine.crawl(source, user_id="me", handler=cut)
         path.write_bytes(whole)
         second = await engine.crawl(FileBookmarks(path), user_id="me")
 

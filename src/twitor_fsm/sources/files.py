@@ -13,7 +13,7 @@ from typing import IO, Final, Self
 
 import attrs
 
-from ..errors import ConfigurationError, UnreadableFile
+from ..errors import ConfigurationError, CursorRefused, UnreadableFile
 from .base import End, InvalidRaw, Item, Page
 from .file_reader import ENDS_BYTES, FileReader, ends_of
 from .file_words import shown
@@ -70,7 +70,11 @@ class FileBookmarks:
         self._max_item_bytes: Final = max_item_bytes
         self._page_size: Final = page_size
         self._likes: Final = likes
+        self._asked: _Content | None = None
+        """What the name stood for when it was asked for last."""
         self._named: _Content | None = None
+        """What it stood for when the walk began."""
+        self._goes_on = False
         self._lock: Final = threading.Lock()
         self._reader: FileReader | None = None  # touched on threads only, under the lock
 
@@ -82,7 +86,7 @@ class FileBookmarks:
         listing of the old one was known says nothing about the new one, so it is walked whole. That costs nothing, and
         what is stored already is not stored again.
         """
-        self._named = found = _Content.of(self._path)
+        self._asked = found = _Content.of(self._path)
         digits = "" if found is None else f"@{found.digits}"
         return f"{_name_of(self._path)}{digits}{'+likes' if self._likes else ''}"
 
@@ -145,6 +149,7 @@ class FileBookmarks:
     def _read(self, cursor: str | None, size: int) -> Page:
         """One page, by the reader of the page before if it stands where the cursor points."""
         with self._lock:
+            self._note_walk(cursor)
             try:
                 if self._reader is not None and not self._reader.fits(cursor):
                     self._shut()
@@ -159,9 +164,16 @@ class FileBookmarks:
                 raise UnreadableFile(
                     f"{shown(self._path)} cannot be read: {exc.strerror or type(exc).__name__}; what was stored stays"
                 ) from exc
-            except BaseException:
+            except BaseException as exc:
                 self._shut()
+                self._goes_on = isinstance(exc, CursorRefused)  # from the top, for the same crawl
                 raise
+
+    def _note_walk(self, cursor: str | None) -> None:
+        """A walk is for the name that it began with: whoever asks for the name meanwhile changes nothing about it."""
+        if not self._goes_on and (cursor is None or self._named is None):
+            self._named = self._asked
+        self._goes_on = False
 
     def _without_end(self, page: Page) -> Page:
         """The last page; that it is the last is not said of a file that was cut or replaced since the crawl was named.
