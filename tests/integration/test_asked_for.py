@@ -14,6 +14,7 @@ from twitor_fsm.core.records import CrawlKey
 from twitor_fsm.core.states import DEFAULT_SPEC
 from twitor_fsm.diagrams.timeline import Timeline
 from twitor_fsm.engine import CrawlEngine
+from twitor_fsm.errors import RateLimited
 from twitor_fsm.events import Event
 from twitor_fsm.replaying import replay
 from twitor_fsm.testing import ListSource, VirtualClock
@@ -58,6 +59,22 @@ async def test_a_session_that_somebody_had_begun_is_taken_over(
 
     rows = await engine.journal(report.session_id)
     assert (rows[0].trigger, rows[0].reason) == ("restarted", "taken_over")
+
+
+async def test_a_session_that_was_left_at_once_was_begun(
+    engine: CrawlEngine, clock: VirtualClock
+) -> None:
+    """Its lease ended in the moment in which it began."""
+    source = ListSource(["1"], script={1: RateLimited()})
+    left = await engine.crawl(source, user_id="me", wait=False)
+    assert left.state == "paused_rate_limit"
+    await clock.sleep(3600.0)
+    report = await engine.crawl(source, user_id="me")
+
+    restarts = [
+        row for row in await engine.journal(report.session_id) if row.trigger == "restarted"
+    ]
+    assert [row.reason for row in restarts] == ["taken_over"]
 
 
 def test_the_command_line_draws_one_that_nobody_has_begun(

@@ -117,7 +117,7 @@ def test_it_hides_no_other_from_an_apps_own_engine_either(run: Run) -> None:
 
 
 def test_a_crawl_that_meets_a_text_that_is_none_calls_it_damage(run: Run) -> None:
-    spoil("twitor_skipped", f"raw = {NO_TEXT}, due = 1", "crawl_id = 1")
+    spoil("twitor_crawl", f"mark = {NO_TEXT}", "id = 1")
 
     refused = run("crawl", "posts.json", "--user-id", "42")
     assert refused.exit_code == 14
@@ -156,6 +156,20 @@ def test_a_step_that_somebody_deleted_is_missing(run: Run) -> None:
         db.commit()
 
     assert "1  is missing" in run("sessions", "show", newest).stdout
+
+
+@pytest.mark.parametrize("seq", [-1, 10**12])
+def test_a_step_with_a_number_of_somebody_elses_is_shown(run: Run, seq: int) -> None:
+    newest = json.loads(run("sessions", "list", "--json").stdout)["sessions"][0]["session_id"]
+    spoil("twitor_journal", f"seq = {seq}", f"seq = 2 AND session_id = '{newest}'")
+
+    lines = run("sessions", "show", newest).stdout.splitlines()
+    steps = lines[lines.index("journal") + 1 :]
+    assert len(steps) == 3
+    assert sum("is missing" in step for step in steps) == 1
+    assert [step.split()[0] for step in steps if "is missing" not in step] == sorted(
+        ["1", str(seq)], key=int
+    )
 
 
 def test_a_session_is_drawn_up_to_a_step_that_cannot_be_read(run: Run) -> None:

@@ -152,8 +152,8 @@ class SessionRecord:
 
     @property
     def is_only_asked_for(self) -> bool:
-        """Whether nobody has begun it yet: it was made without a lease, and none was taken since."""
-        return self.lease_until <= self.started_at
+        """Whether nobody has begun it yet: it was made without a lease, none was taken since, and no step."""
+        return self.lease_until <= self.started_at and self.value.seq == 0
 
 
 @attrs.frozen(kw_only=True)

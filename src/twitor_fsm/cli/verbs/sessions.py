@@ -27,7 +27,7 @@ from ..words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ...core.records import SessionRecord
     from ...core.states import JournalRow
@@ -166,10 +166,29 @@ def _show(
     if record.cancel_wish is not None and record.ended_at is None:
         rows.append(("cancel", f"asked for ({record.cancel_wish})"))
     tell(*table(rows))
-    steps = {row.seq: _step(row, now=now) for row in journal}
-    last = max([record.value.seq, *steps])
-    tell("", "journal" if last else "journal: no step yet", bold=True)
-    tell(*(f"  {steps.get(seq, f'{seq:>3}  {gap}')}" for seq in range(1, last + 1)))
+    is_empty = not journal and record.value.seq == 0
+    tell("", "journal: no step yet" if is_empty else "journal", bold=True)
+    tell(*(f"  {line}" for line in _steps(record, journal, gap=gap, now=now)))
+
+
+def _steps(
+    record: "SessionRecord", journal: "Sequence[JournalRow]", *, gap: str, now: float
+) -> "Iterator[str]":
+    """A line for each step, and one for all between two steps of which there is none."""
+    told = 0
+    for row in journal:
+        yield from _gap(told, row.seq, gap)
+        yield _step(row, now=now)
+        told = max(told, row.seq)
+    yield from _gap(told, record.value.seq + 1, gap)
+
+
+def _gap(before: int, after: int, gap: str) -> "Iterator[str]":
+    first, last = before + 1, after - 1
+    if first == last:
+        yield f"{first:>3}  {gap}"
+    elif first < last:
+        yield f"{first:>3}  to {last}: {gap}"
 
 
 def _step(row: "JournalRow", *, now: float) -> str:
