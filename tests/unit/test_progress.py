@@ -20,7 +20,7 @@ from twitor_fsm.core.listing import (
 )
 from twitor_fsm.core.page import Entry, Status, Tally, count
 from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
-from twitor_fsm.core.records import Counters, Owner
+from twitor_fsm.core.records import Claim, Counters, Owner
 from twitor_fsm.core.recovery import (
     MAX_BACKOFF_S,
     MIN_PAUSE_S,
@@ -411,3 +411,7 @@ def test_each_item_counts_once_and_in_one_way() -> None:
 
 def test_a_table_is_named_by_16_digits() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", DEFAULT_SPEC.fingerprint)
+
+
+def test_a_claim_was_begun_before_unless_its_store_says_otherwise() -> None:
+    assert attrs.fields(Claim).was_only_asked_for.default is False
