@@ -60,6 +60,15 @@ async def test_a_connection_lost_in_a_transaction_writes_nothing(place: Place[Sq
     assert await store.session("s1") == claimed.session
 
 
+async def test_a_fence_goes_on_beyond_what_an_integer_holds(place: Place[SqlStore]) -> None:
+    store = await place.store()
+    await claim(store)
+    async with store.engine.begin() as other:
+        await other.execute(sa.text("UPDATE twitor_session SET fence = 3000000000, ended_at = 1"))
+
+    assert (await claim(store, "s2")).session.fence == 3_000_000_001
+
+
 async def test_a_read_only_database_is_told(place: Place[SqlStore], server: Any) -> None:
     store = await place.store()
     claimed = await claim(store)

@@ -187,7 +187,7 @@ def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) ->
     goes_on = checkpoint is not None and checkpoint.mark.has_begun
     ordinal = row["last_session_ordinal"] + 1
     c = t.session.c
-    spelled = sa.cast(c.fence, sa.Integer)  # a number, whatever somebody wrote there
+    spelled = sa.cast(c.fence, sa.BigInteger)  # a number, whatever somebody wrote there
     last = sa.select(spelled).where(c.session_id == row["last_session_id"])
     fence = (connection.execute(last).scalar() or 0) + 1
     put = sa.insert(t.session).values(
