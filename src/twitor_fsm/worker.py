@@ -313,11 +313,11 @@ class Worker:
         A pause is looked at only when it ends soon: until then its task has nothing to do anyway. A crawl that the queue
         does not take is logged and left out; the others are asked for.
         """
-        now = self._engine.clock.now()
+        now, source = self._engine.clock.now(), self._source.name  # a file's is read from it
         count = 0
         portion: list[SessionRecord] = []
         async for record in self._engine.store.unfinished(due_by=now + 2 * self._sweep_s):
-            if record.crawl.source == self._source.name and _is_idle(record, now):
+            if record.crawl.source == source and _is_idle(record, now):
                 portion.append(record)
             if len(portion) >= PORTION:
                 count += await self._ask_again(portion, now)
