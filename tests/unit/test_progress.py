@@ -20,7 +20,7 @@ from twitor_fsm.core.listing import (
 )
 from twitor_fsm.core.page import Entry, Status, Tally, count
 from twitor_fsm.core.progress import Checkpoint, Progress, Rules, Save, begin
-from twitor_fsm.core.records import Claim, Counters, Owner
+from twitor_fsm.core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from twitor_fsm.core.recovery import (
     MAX_BACKOFF_S,
     MIN_PAUSE_S,
@@ -31,7 +31,7 @@ from twitor_fsm.core.recovery import (
     believable,
     is_believable,
 )
-from twitor_fsm.core.states import DEFAULT_SPEC, Facts, JournalRow
+from twitor_fsm.core.states import DEFAULT_SPEC, Facts, JournalRow, SessionValue
 from twitor_fsm.core.taxonomy import ErrorAction, ErrorCategory, Reason
 
 
@@ -413,5 +413,50 @@ def test_a_table_is_named_by_16_digits() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", DEFAULT_SPEC.fingerprint)
 
 
-def test_a_claim_was_begun_before_unless_its_store_says_otherwise() -> None:
-    assert attrs.fields(Claim).was_only_asked_for.default is False
+SESSION = SessionRecord(
+    session_id="s",
+    crawl=CrawlKey("me", "x"),
+    ordinal=1,
+    value=SessionValue(),
+    counters=Counters(),
+    fence=1,
+    revision=0,
+    owner=None,
+    lease_until=100.0,
+    cancel_wish=None,
+    resumed_from=None,
+    message="",
+    durable=True,
+    started_at=100.0,
+    updated_at=100.0,
+    ended_at=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("lease_until", "steps", "only_asked_for"),
+    [(99.0, 0, True), (100.0, 0, True), (101.0, 0, False), (100.0, 1, False)],
+)
+def test_a_session_without_a_lease_and_a_step_was_only_asked_for(
+    lease_until: float, steps: int, only_asked_for: bool
+) -> None:
+    session = attrs.evolve(SESSION, lease_until=lease_until, value=SessionValue(seq=steps))
+
+    assert session.is_only_asked_for == only_asked_for
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+@pytest.mark.parametrize("resumed_from", [None, "before"])
+def test_a_claim_goes_on_with_progress_of_its_own_session_or_of_the_one_before(
+    resumed_from: str | None, taken_over: bool
+) -> None:
+    claim = Claim(
+        session=attrs.evolve(SESSION, resumed_from=resumed_from),
+        checkpoint=None,
+        taken_over=taken_over,
+        closed_until=None,
+        due_skips=0,
+    )
+
+    assert claim.is_resumed == (taken_over or resumed_from is not None)
+    assert not claim.was_only_asked_for

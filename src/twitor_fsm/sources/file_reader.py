@@ -22,10 +22,9 @@ from .file_words import shown, unknown
 from .formats import FORMATS, Format
 from .x_items import MAX_ITEM_BYTES
 
-__all__ = ["ENDS_BYTES", "FileReader", "ends_of"]
+__all__ = ["FileReader"]
 
-ENDS_BYTES: Final = 4096
-"""How much of a file's beginning, and of its end, tells it from another."""
+_ENDS_BYTES: Final = 4096
 
 _CURSOR: Final = re.compile(
     r"1\.([0-9a-f]{16})\.([a-z]{1,20})\.([a-z_]{1,40})\.(\d{1,18})\.(\d{1,9})", re.ASCII
@@ -226,12 +225,12 @@ def _text_of(path: Path, file: IO[bytes], *, likes: bool) -> Text:
     return ArchiveText.open(path, file, likes=likes) if is_zip(file.read(4)) else file
 
 
-def ends_of(file: IO[bytes], size: int) -> tuple[bytes, bytes]:
+def _ends_of(file: IO[bytes], size: int) -> tuple[bytes, bytes]:
     """The first and the last bytes of an open file."""
     file.seek(0)
-    head = file.read(ENDS_BYTES)
-    file.seek(max(0, size - ENDS_BYTES))
-    return head, file.read(ENDS_BYTES)
+    head = file.read(_ENDS_BYTES)
+    file.seek(max(0, size - _ENDS_BYTES))
+    return head, file.read(_ENDS_BYTES)
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
@@ -240,6 +239,6 @@ def _stamp(found: os.stat_result) -> tuple[int, int, int]:
 
 def _fingerprint(file: IO[bytes], found: os.stat_result, *, likes: bool) -> str:
     """Sixteen digits that change when the file does: of its size, its time and its ends; and with what is read of it."""
-    head, tail = ends_of(file, found.st_size)
+    head, tail = _ends_of(file, found.st_size)
     text = b"%d\0%d\0%b\0%b" % (found.st_size, found.st_mtime_ns, head, tail)
     return hashlib.blake2b(text, digest_size=8, person=b"likes" if likes else b"").hexdigest()

@@ -9,13 +9,13 @@ import os
 import stat
 import threading
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import attrs
 
 from ..errors import ConfigurationError, CursorRefused, UnreadableFile
 from .base import End, InvalidRaw, Item, Page
-from .file_reader import ENDS_BYTES, FileReader, ends_of
+from .file_reader import FileReader
 from .file_words import shown
 from .formats import FORMATS
 from .json_split import NotJson, split_object
@@ -29,7 +29,7 @@ PAGE_SIZE: Final = 200
 
 _MAX_PAGE_SIZE: Final = 10_000
 _NAME_CHARS: Final = 150
-_BLOCKS: Final = 64
+_BLOCK_BYTES: Final = 1 << 20
 
 
 class FileBookmarks:
@@ -40,7 +40,7 @@ class FileBookmarks:
     is noticed.
 
     Args:
-        path: The file; up to 256 KiB of it are read whenever the crawl's name is asked for.
+        path: The file; all of it is read when the crawl's name is asked for, and again when it has changed since.
         page_size: Items of a page, 1 to 10,000; a saved page of the API may be spread over several.
         likes: Store the likes of a file that holds some; without it, such a file is refused.
         max_item_bytes: A larger bookmark is invalid: it is skipped and kept.
@@ -86,7 +86,7 @@ class FileBookmarks:
         listing of the old one was known says nothing about the new one, so it is walked whole. That costs nothing, and
         what is stored already is not stored again.
         """
-        self._asked = found = _Content.of(self._path)
+        self._asked = found = _Content.of(self._path, self._asked)
         digits = "" if found is None else f"@{found.digits}"
         return f"{_name_of(self._path)}{digits}{'+likes' if self._likes else ''}"
 
@@ -183,7 +183,7 @@ class FileBookmarks:
         Raises:
             UnreadableFile: There is nothing left but to say so.
         """
-        if self._named is None or self._named.may_have_become(_Content.of(self._path)):
+        if self._named is None or self._named.begins(self._path):
             return page
         if not page.items or self._reader is None:
             raise UnreadableFile(
@@ -204,50 +204,58 @@ class FileBookmarks:
 
 @attrs.frozen
 class _Content:
-    """What a file's name in the books stands for: its size, its ends, and what was read in between.
+    """What a file's name in the books stands for: every byte, so that ids written over others make another crawl.
 
-    All of a file of up to 256 KiB is read, of a larger one 64 blocks: ids written over others in the middle would else be
-    passed over, since the file begins as the one that was crawled.
+    Attributes:
+        stamp: Size, times and inode: while they are the same, nothing is read again.
+        digest: Of all bytes.
     """
 
-    size: int
-    head: bytes
-    tail: bytes
-    middle: bytes
+    stamp: tuple[int, int, int, int]
+    digest: bytes
 
     @classmethod
-    def of(cls, path: Path) -> "_Content | None":
-        """Of a file as it is now; None if there is none to be read."""
+    def of(cls, path: Path, known: "_Content | None") -> "_Content | None":
+        """Of a file as it is now, `known` if that is the same; None if there is none to be read."""
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
                 return None
-            with path.open("rb") as file:
-                return cls(
-                    found.st_size, *ends_of(file, found.st_size), _middle_of(file, found.st_size)
-                )
+            if known is not None and known.stamp == _stamp(found):
+                return known
+            return cls(_stamp(found), _digest(path, found.st_size))
         except (OSError, ValueError):
             return None
 
     @property
     def digits(self) -> str:
         """Eight digits."""
-        text = b"%d\0%b\0%b%b" % (self.size, self.head, self.tail, self.middle)
-        return hashlib.blake2b(text, digest_size=4).hexdigest()
+        return self.digest[:4].hex()
 
-    def may_have_become(self, other: "_Content | None") -> bool:
-        """Whether the other may be this one with something written behind it, so that it holds all of it."""
-        return other is not None and other.size >= self.size and other.head.startswith(self.head)
+    def begins(self, path: Path) -> bool:
+        """Whether the file is this one now, perhaps with something written behind it."""
+        size = self.stamp[0]
+        try:
+            found = path.stat()
+            if self.stamp == _stamp(found):
+                return True
+            return found.st_size >= size and _digest(path, size) == self.digest
+        except (OSError, ValueError):
+            return False
 
 
-def _middle_of(file: IO[bytes], size: int) -> bytes:
-    """A digest of blocks between the ends of an open file; nothing if there is nothing between them."""
-    between = range(ENDS_BYTES, size - ENDS_BYTES, max(ENDS_BYTES, size // _BLOCKS))
-    digest = hashlib.blake2b(digest_size=16)
-    for place in between:
-        file.seek(place)
-        digest.update(file.read(ENDS_BYTES))
-    return digest.digest() if between else b""
+def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _digest(path: Path, upto: int) -> bytes:
+    """Of a file's first bytes; some 0.8 s for a gigabyte."""
+    digest, left = hashlib.blake2b(digest_size=16), upto
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
+            digest.update(block)
+            left -= len(block)
+    return digest.digest()
 
 
 def _name_of(path: Path) -> str:
