@@ -231,7 +231,9 @@ async def test_a_session_id_that_is_none_finds_none_and_says_so_briefly(
     assert names_in(tmp_path) <= {"b.db", "b.db-wal", "b.db-shm"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name and len(name) <= 200])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name.isprintable() and 0 < len(name) <= 200]
+)
 async def test_a_user_whose_name_is_a_path_is_a_user_like_any_other(
     tmp_path: Path, name: str
 ) -> None:
