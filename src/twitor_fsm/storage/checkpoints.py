@@ -18,7 +18,7 @@ from .claims import ensure_crawl, live_session
 from .driver import CoreDriver
 from .reads import checkpoint
 from .rows import mark_from, mark_text
-from .writer import void_places
+from .writer import void_places, void_walk
 
 __all__ = ["clear_checkpoint", "retry_skipped", "save_checkpoint"]
 
@@ -46,7 +46,7 @@ def save_checkpoint(
         mark = Mark()
         void_places(CoreDriver(connection), crawl_id)
     elif mark.under_way:
-        void_places(CoreDriver(connection), crawl_id, lambda c: c.walk == mark.walk)
+        void_walk(CoreDriver(connection), crawl_id, mark.walk)
     values: dict[str, Any] = {
         "has_checkpoint": True,
         "last_tweet_id": tweet_id,

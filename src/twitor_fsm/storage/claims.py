@@ -16,12 +16,25 @@ from ..core.records import Claim, Counters, CrawlKey, Owner, SessionRecord
 from ..core.states import SessionValue
 from ..errors import CrawlOwned
 from . import tables as t
-from .reads import find_session, select_sessions
+from .reads import find_session
 from .row_readers import read_checkpoint, read_session
 from .rows import (
     counters_text,
     owner_text,
     value_columns,
+)
+from .session_statements import (
+    CLOSED_UNTIL,
+    CRAWL,
+    CRAWL_ID,
+    DUE_SKIPS,
+    FREE_CRAWL_ID,
+    LAST_FENCE,
+    LIVE_SESSION,
+    NEW_SESSION,
+    NOTE_SESSION,
+    TAKE_OVER,
+    WISH_CANCEL,
 )
 from .statements import insert
 
@@ -73,20 +86,19 @@ def claim(
 
 def _hold_crawl(connection: sa.Connection, crawl: CrawlKey) -> int | None:
     """The id of the crawl's row, made if it is new, and ours until the transaction ends; None if another has it."""
-    mine = _find_crawl(crawl)
-    held = connection.execute(mine.with_for_update(skip_locked=True)).scalar()
+    mine = _of_key(crawl)
+    held = connection.execute(FREE_CRAWL_ID, mine).scalar()
     if held is not None:
         return int(held)
-    if connection.execute(mine).scalar() is not None or not _may_make(connection, crawl):
+    if connection.execute(CRAWL_ID, mine).scalar() is not None or not _may_make(connection, crawl):
         return None
     connection.execute(_make_crawl(connection, crawl))  # nobody else sees it before we commit
-    made = connection.execute(mine.with_for_update(skip_locked=True)).scalar()
+    made = connection.execute(FREE_CRAWL_ID, mine).scalar()
     return None if made is None else int(made)
 
 
-def _find_crawl(crawl: CrawlKey) -> sa.Select[Any]:
-    c = t.crawl.c
-    return sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
+def _of_key(crawl: CrawlKey) -> dict[str, str]:
+    return {"the_user_id": crawl.user_id, "the_source": crawl.source}
 
 
 def _make_crawl(connection: sa.Connection, crawl: CrawlKey) -> Any:
@@ -133,7 +145,7 @@ def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number_of(crawl))))
     connection.execute(_make_crawl(connection, crawl))
-    return int(connection.execute(_find_crawl(crawl)).scalar_one())
+    return int(connection.execute(CRAWL_ID, _of_key(crawl)).scalar_one())
 
 
 def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
@@ -154,22 +166,14 @@ def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:
 
 def live_session(connection: sa.Connection, crawl_id: int) -> SessionRecord | None:
     """The crawl's session that is not final, if there is one. Raises `SessionUnreadable`."""
-    c = t.session.c
-    row = connection.execute(
-        select_sessions().where(c.crawl_id == crawl_id, c.ended_at.is_(None))
-    ).mappings()
-    found = row.first()
-    return None if found is None else read_session(found)
+    row = connection.execute(LIVE_SESSION, {"the_crawl_id": crawl_id}).mappings().first()
+    return None if row is None else read_session(row)
 
 
 def wish_cancel(connection: sa.Connection, session_id: str, reason: str) -> SessionRecord:
     """Note the wish in the session's row unless it has ended. Raises `SessionNotFound`."""
-    c = t.session.c
-    connection.execute(
-        sa.update(t.session)
-        .values(cancel_wish=reason)
-        .where(c.session_id == session_id, c.ended_at.is_(None))
-    )
+    values = {"the_session_id": session_id, "new_cancel_wish": reason}
+    connection.execute(WISH_CANCEL, values)
     return find_session(connection, session_id)
 
 
@@ -182,31 +186,29 @@ def _start(connection: sa.Connection, crawl_id: int, columns: dict[str, Any]) ->
 
     Its fence goes on from the last session's: a handler's service compares fences over the sessions of a crawl.
     """
-    row = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
+    row = connection.execute(CRAWL, {"the_id": crawl_id}).mappings().one()
     checkpoint = read_checkpoint(row)
     goes_on = checkpoint is not None and checkpoint.mark.has_begun
-    ordinal = row["last_session_ordinal"] + 1
-    c = t.session.c
-    spelled = sa.cast(c.fence, sa.BigInteger)  # a number, whatever somebody wrote there
-    last = sa.select(spelled).where(c.session_id == row["last_session_id"])
-    fence = (connection.execute(last).scalar() or 0) + 1
-    put = sa.insert(t.session).values(
+    ordinal, last = row["last_session_ordinal"] + 1, row["last_session_id"]
+    fence = connection.execute(LAST_FENCE, {"the_session_id": last}).scalar() or 0
+    session = {
         **columns,
-        crawl_id=crawl_id,
-        ordinal=ordinal,
-        counters=counters_text(Counters()),
-        message="",
-        durable=True,
-        fence=fence,
-        revision=0,
-        resumed_from=row["last_session_id"] if goes_on else None,
-    )
-    connection.execute(put)
-    connection.execute(
-        sa.update(t.crawl)
-        .values(last_session_id=columns["session_id"], last_session_ordinal=ordinal)
-        .where(t.crawl.c.id == crawl_id)
-    )
+        "crawl_id": crawl_id,
+        "ordinal": ordinal,
+        "counters": counters_text(Counters()),
+        "message": "",
+        "durable": True,
+        "fence": fence + 1,
+        "revision": 0,
+        "resumed_from": last if goes_on else None,
+    }
+    connection.execute(NEW_SESSION, session)
+    note = {
+        "the_id": crawl_id,
+        "new_last_session_id": columns["session_id"],
+        "new_last_session_ordinal": ordinal,
+    }
+    connection.execute(NOTE_SESSION, note)
 
 
 def _take_over(
@@ -216,27 +218,14 @@ def _take_over(
 
     A cancel wished from the dead run is void.
     """
-    c = t.session.c
-    values: dict[Any, Any] = {
-        "fence": c.fence + 1,
-        "revision": c.revision + 1,
-        "owner": owner_text(owner),
-        "lease_until": lease_until,
-        "cancel_wish": None,
+    values = {
+        "the_session_id": found.session_id,
+        "the_fence": found.fence,
+        "the_lease_until": found.lease_until,
+        "new_owner": owner_text(owner),
+        "new_lease_until": lease_until,
     }
-    unchanged = (
-        sa.select(c.session_id)
-        .where(
-            c.session_id == found.session_id,
-            c.fence == found.fence,
-            c.lease_until == found.lease_until,
-            c.ended_at.is_(None),
-        )
-        .with_for_update(skip_locked=True)
-    )
-    done = connection.execute(
-        sa.update(t.session).values(values).where(c.session_id == unchanged.scalar_subquery())
-    )
+    done = connection.execute(TAKE_OVER, values)
     return done.rowcount == 1
 
 
@@ -250,21 +239,16 @@ def _claimed(
     found: SessionRecord | None,
 ) -> Claim:
     """What the claimer gets; `found` is the session as it was before, None for a new one."""
-    crawl = connection.execute(sa.select(t.crawl).where(t.crawl.c.id == crawl_id)).mappings().one()
-    c = t.closed.c
+    crawl = connection.execute(CRAWL, {"the_id": crawl_id}).mappings().one()
     service, account, endpoint = limit
-    until = connection.execute(
-        sa.select(c.until).where(
-            c.service == service, c.account == account, c.endpoint == endpoint, c.until > now
-        )
-    ).scalar()
-    s = t.skipped.c
-    due = sa.select(sa.func.count()).where(s.crawl_id == crawl_id, s.due.is_(True))
+    of_limit = {"the_service": service, "the_account": account, "the_endpoint": endpoint}
+    until = connection.execute(CLOSED_UNTIL, {**of_limit, "the_until": now}).scalar()
+    due = connection.execute(DUE_SKIPS, {"the_crawl_id": crawl_id}).scalar_one()
     return Claim(
         session=find_session(connection, session_id),
         checkpoint=read_checkpoint(crawl),
         taken_over=found is not None,
         was_only_asked_for=found is not None and found.is_only_asked_for,
         closed_until=until,
-        due_skips=int(connection.execute(due).scalar_one()),
+        due_skips=int(due),
     )

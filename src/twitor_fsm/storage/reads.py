@@ -3,8 +3,6 @@
 Must not know: transactions, threads, what makes a row unreadable.
 """
 
-from typing import Any
-
 import attrs
 import sqlalchemy as sa
 
@@ -27,9 +25,9 @@ from .row_readers import (
     read_skipped,
     read_step,
 )
+from .session_statements import COUNT_MISSING, CRAWL_BY_KEY, SESSION, SESSIONS
 from .statements import statements
 from .text import decode
-from .writer import above as stands_above
 
 __all__ = [
     "Unreadable",
@@ -44,7 +42,6 @@ __all__ = [
     "find_session",
     "journal",
     "lookup",
-    "select_sessions",
     "sessions",
     "skipped",
     "unfinished_after",
@@ -79,14 +76,15 @@ def crawl_id(crawl: CrawlKey) -> sa.ScalarSelect[int]:
 
 def count_missing(connection: sa.Connection, crawl: CrawlKey, above: Place, walk: int) -> int:
     """Rows of the last completed listing above a place; the rows of `walk` are met, so they are not among them."""
-    number = 0
-    for table in (t.listing, t.skipped):
-        c = table.c
-        found = sa.select(sa.func.count()).where(
-            c.crawl_id == crawl_id(crawl), c.walk.not_in((0, walk)), stands_above(c, above)
-        )
-        number += int(connection.execute(found).scalar_one())
-    return number
+    above_walk, above_position = above
+    values = {
+        "the_user_id": crawl.user_id,
+        "the_source": crawl.source,
+        "above_walk": above_walk,
+        "above_position": above_position,
+        "the_walk": walk,
+    }
+    return sum(int(connection.execute(found, values).scalar_one()) for found in COUNT_MISSING)
 
 
 def due_skips(
@@ -121,16 +119,9 @@ def count_skipped(connection: sa.Connection, crawl: CrawlKey) -> tuple[int, int]
     return int(number), int(again)
 
 
-def select_sessions() -> sa.Select[Any]:
-    """Sessions with their crawl's user and source."""
-    join = t.session.join(t.crawl, t.crawl.c.id == t.session.c.crawl_id)
-    return sa.select(t.session, t.crawl.c.user_id, t.crawl.c.source).select_from(join)
-
-
 def find_session(connection: sa.Connection, session_id: str) -> SessionRecord:
     """One session. Raises `SessionNotFound`."""
-    found = select_sessions().where(t.session.c.session_id == session_id)
-    row = connection.execute(found).mappings().first()
+    row = connection.execute(SESSION, {"the_session_id": session_id}).mappings().first()
     if row is None:
         raise SessionNotFound(session_id)
     return read_session(row)
@@ -141,7 +132,7 @@ def sessions(
 ) -> tuple[list[SessionRecord], list[Unreadable]]:
     """The newest sessions, newest first; those among them that cannot be read are apart."""
     c = t.session.c
-    found = select_sessions().order_by(c.started_at.desc(), c.ordinal.desc(), c.session_id.desc())
+    found = SESSIONS.order_by(c.started_at.desc(), c.ordinal.desc(), c.session_id.desc())
     if crawl is not None:
         found = found.where(c.crawl_id == crawl_id(crawl))
     if user_id is not None:
@@ -159,7 +150,7 @@ def unfinished_after(
     A crawl has at most one of them (a unique index, which holds no others, and which is walked here).
     """
     c = t.session.c
-    found = select_sessions().where(c.ended_at.is_(None), c.crawl_id > after).order_by(c.crawl_id)
+    found = SESSIONS.where(c.ended_at.is_(None), c.crawl_id > after).order_by(c.crawl_id)
     if due_by is not None:
         found = found.where(sa.or_(c.resume_at.is_(None), c.resume_at <= due_by))
     rows = all_rows(connection, found.limit(limit))
@@ -182,9 +173,8 @@ def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:
 
 def checkpoint(connection: sa.Connection, crawl: CrawlKey) -> Checkpoint | None:
     """The crawl's checkpoint, if it has one. Raises `RowUnreadable`."""
-    c = t.crawl.c
-    found = sa.select(t.crawl).where(c.user_id == crawl.user_id, c.source == crawl.source)
-    row = connection.execute(found).mappings().first()
+    of_key = {"the_user_id": crawl.user_id, "the_source": crawl.source}
+    row = connection.execute(CRAWL_BY_KEY, of_key).mappings().first()
     return None if row is None else read_checkpoint(row)
 
 

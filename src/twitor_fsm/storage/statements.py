@@ -17,7 +17,7 @@ from .prepared import Prepared, PreparedRows
 from .rows import json_text
 from .text import encode
 
-__all__ = ["Statements", "insert", "statements"]
+__all__ = ["PLACED", "Statements", "above", "insert", "new", "statements", "the"]
 
 
 def insert(table: sa.Table, dialect: sa.Dialect) -> Any:
@@ -31,17 +31,33 @@ def insert(table: sa.Table, dialect: sa.Dialect) -> Any:
     )
 
 
-def _the(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+def the(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    """The parameter that chooses rows by this column: `the_<column>`."""
     return sa.bindparam(f"the_{column.name}", type_=column.type)
 
 
 def _set(*columns: sa.Column[Any]) -> dict[str, sa.BindParameter[Any]]:
-    """Assignments of an UPDATE from parameters `new_<column>` (Core keeps the bare names for itself)."""
-    return {c.name: _new(c) for c in columns}
+    """Assignments of an UPDATE from parameters."""
+    return {c.name: new(c) for c in columns}
 
 
-def _new(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+def new(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    """The parameter for the column's new value: `new_<column>` (Core keeps the bare names for itself)."""
     return sa.bindparam(f"new_{column.name}", type_=column.type)
+
+
+PLACED: Final = (t.listing, t.skipped)
+"""The tables whose rows have places in a crawl's listing: `crawl_id`, `walk` (0: none), `position`."""
+
+
+def above(c: Any) -> sa.ColumnElement[bool]:
+    """The row's place is nearer to the top of the last completed listing than `above_walk`, `above_position`.
+
+    See `core.listing`. Every place is above (0, 0).
+    """
+    walk = sa.bindparam("above_walk", type_=c.walk.type)
+    position = sa.bindparam("above_position", type_=c.position.type)
+    return sa.or_(c.walk > walk, sa.and_(c.walk == walk, c.position < position))
 
 
 class Statements:
@@ -75,11 +91,13 @@ class Statements:
             sa.update(t.skipped)
             .values(_set(t.skipped.c.due))
             .where(
-                t.skipped.c.crawl_id == _the(t.skipped.c.crawl_id),
-                t.skipped.c.item_key == _the(t.skipped.c.item_key),
+                t.skipped.c.crawl_id == the(t.skipped.c.crawl_id),
+                t.skipped.c.item_key == the(t.skipped.c.item_key),
             )
         )
         self.upsert_closed = self._prepare(_upsert_closed(dialect))
+        self.void_walk = [self._prepare(_void_walk(table)) for table in PLACED]
+        self.void_above = [self._prepare(_void_above(table)) for table in PLACED]
 
     def _prepare(self, statement: Any) -> Prepared:
         return Prepared(statement, self._dialect)
@@ -122,14 +140,12 @@ def _update_session() -> Any:
         c.ended_at,
     )
     # A release gives nothing up while a cancel is wished: the owner hears of it by this very statement.
-    is_release = sa.and_(_the(c.ended_at).is_(None), _new(c.lease_until) <= _new(c.updated_at))
+    is_release = sa.and_(the(c.ended_at).is_(None), new(c.lease_until) <= new(c.updated_at))
     kept = sa.case(
-        (sa.and_(c.cancel_wish.is_not(None), is_release), c.lease_until), else_=_new(c.lease_until)
+        (sa.and_(c.cancel_wish.is_not(None), is_release), c.lease_until), else_=new(c.lease_until)
     )
-    first_message = sa.case(
-        (c.message != sa.literal_column("''"), c.message), else_=_the(c.message)
-    )
-    given_up = sa.case((_the(c.ended_at).is_(None), c.owner), else_=sa.null())
+    first_message = sa.case((c.message != sa.literal_column("''"), c.message), else_=the(c.message))
+    given_up = sa.case((the(c.ended_at).is_(None), c.owner), else_=sa.null())
     return (
         sa.update(t.session)
         .values(
@@ -140,9 +156,9 @@ def _update_session() -> Any:
             revision=c.revision + sa.literal_column("1"),
         )
         .where(
-            c.session_id == _the(c.session_id),
-            c.fence == _the(c.fence),
-            c.revision == sa.func.coalesce(_the(c.revision), c.revision),
+            c.session_id == the(c.session_id),
+            c.fence == the(c.fence),
+            c.revision == sa.func.coalesce(the(c.revision), c.revision),
             c.ended_at.is_(None),
         )
         .returning(c.cancel_wish, c.crawl_id, mark.scalar_subquery(), sa.case((skips, 1), else_=0))
@@ -154,7 +170,7 @@ def _heartbeat() -> Any:
     return (
         sa.update(t.session)
         .values(_set(c.lease_until))
-        .where(c.session_id == _the(c.session_id), c.fence == _the(c.fence), c.ended_at.is_(None))
+        .where(c.session_id == the(c.session_id), c.fence == the(c.fence), c.ended_at.is_(None))
         .returning(c.cancel_wish)
     )
 
@@ -166,10 +182,10 @@ def _update_crawl() -> Any:
         .values(
             **_set(c.last_crawled_at, c.mark),
             has_checkpoint=sa.true(),
-            last_tweet_id=sa.func.coalesce(_the(c.last_tweet_id), c.last_tweet_id),
-            bookmarks_count=c.bookmarks_count + _the(c.bookmarks_count),
+            last_tweet_id=sa.func.coalesce(the(c.last_tweet_id), c.last_tweet_id),
+            bookmarks_count=c.bookmarks_count + the(c.bookmarks_count),
         )
-        .where(c.id == _the(c.id))
+        .where(c.id == the(c.id))
     )
 
 
@@ -177,8 +193,8 @@ def _update_count() -> Any:
     c = t.crawl.c
     return (
         sa.update(t.crawl)
-        .values(bookmarks_count=c.bookmarks_count + _the(c.bookmarks_count))
-        .where(c.id == _the(c.id))
+        .values(bookmarks_count=c.bookmarks_count + the(c.bookmarks_count))
+        .where(c.id == the(c.id))
     )
 
 
@@ -221,9 +237,9 @@ def _enrich_bookmark() -> Any:
         sa.update(t.bookmark)
         .values(_set(*(c[name] for name in _CONTENT)))
         .where(
-            c.user_id == _the(c.user_id),
-            c.item_id == _the(c.item_id),
-            c.richness < _the(c.richness),
+            c.user_id == the(c.user_id),
+            c.item_id == the(c.item_id),
+            c.richness < the(c.richness),
         )
     )
 
@@ -231,8 +247,8 @@ def _enrich_bookmark() -> Any:
 def _row_of_bookmark(*columns: Any) -> Any:
     """A row for the listing, with the bookmark's number looked up by its id; none if it is not stored."""
     c = t.bookmark.c
-    return sa.select(_the(t.listing.c.crawl_id), c.id, *columns).where(
-        c.user_id == _the(c.user_id), c.item_id == _the(c.item_id)
+    return sa.select(the(t.listing.c.crawl_id), c.id, *columns).where(
+        c.user_id == the(c.user_id), c.item_id == the(c.item_id)
     )
 
 
@@ -241,10 +257,10 @@ def _place_bookmark(dialect: sa.Dialect) -> Any:
     c, b = t.listing.c, t.bookmark.c
     if dialect.name == "sqlite":  # all rows in one statement; see `prepared`
         parameters = [c.crawl_id, c.walk, c.session, b.item_id, c.position, b.user_id]
-        return sa.text(_PLACE_IN_SQLITE).bindparams(*(_the(column) for column in parameters))
+        return sa.text(_PLACE_IN_SQLITE).bindparams(*(the(column) for column in parameters))
     put = insert(t.listing, dialect).from_select(
         ["crawl_id", "bookmark_id", "walk", "position", "session"],
-        _row_of_bookmark(_the(c.walk), _the(c.position), _the(c.session)),
+        _row_of_bookmark(the(c.walk), the(c.position), the(c.session)),
     )
     return put.on_conflict_do_update(
         index_elements=["crawl_id", "bookmark_id"],
@@ -270,13 +286,13 @@ def _meet_bookmark(dialect: sa.Dialect) -> Any:
 
     def inherited(column: sa.Column[Any]) -> Any:
         kept = sa.select(column).where(
-            s.crawl_id == _the(s.crawl_id), s.item_key == _the(t.bookmark.c.item_id)
+            s.crawl_id == the(s.crawl_id), s.item_key == the(t.bookmark.c.item_id)
         )
         return sa.func.coalesce(kept.scalar_subquery(), zero)
 
     put = insert(t.listing, dialect).from_select(
         ["crawl_id", "bookmark_id", "walk", "position", "session"],
-        _row_of_bookmark(inherited(s.walk), inherited(s.position), _the(t.listing.c.session)),
+        _row_of_bookmark(inherited(s.walk), inherited(s.position), the(t.listing.c.session)),
     )
     return put.on_conflict_do_update(
         index_elements=["crawl_id", "bookmark_id"], set_={"session": put.excluded["session"]}
@@ -295,7 +311,7 @@ def _meet_skipped() -> Any:
             position=sa.case((placeless, s.position), else_=values["position"]),
             session=values["session"],
         )
-        .where(s.crawl_id == _the(s.crawl_id), s.item_key == _the(s.item_key))
+        .where(s.crawl_id == the(s.crawl_id), s.item_key == the(s.item_key))
     )
 
 
@@ -303,10 +319,8 @@ def _delete_skipped(dialect: sa.Dialect) -> Any:
     c = t.skipped.c
     if dialect.name == "sqlite":
         sql = "DELETE FROM twitor_skipped WHERE crawl_id = :the_crawl_id AND item_key IN (VALUES (:the_item_key))"
-        return sa.text(sql).bindparams(_the(c.crawl_id), _the(c.item_key))
-    return sa.delete(t.skipped).where(
-        c.crawl_id == _the(c.crawl_id), c.item_key == _the(c.item_key)
-    )
+        return sa.text(sql).bindparams(the(c.crawl_id), the(c.item_key))
+    return sa.delete(t.skipped).where(c.crawl_id == the(c.crawl_id), c.item_key == the(c.item_key))
 
 
 def _upsert_skipped(dialect: sa.Dialect) -> Any:
@@ -332,6 +346,31 @@ def _upsert_closed(dialect: sa.Dialect) -> Any:
     )
 
 
+def _void_walk(table: sa.Table) -> Any:
+    """Take all places of a walk away."""
+    c = table.c
+    values: dict[str, Any] = {"walk": sa.literal_column("0")}
+    return (
+        sa.update(table).values(values).where(c.crawl_id == the(c.crawl_id), c.walk == the(c.walk))
+    )
+
+
+def _void_above(table: sa.Table) -> Any:
+    """Take the places above one away, but for those of a walk."""
+    c = table.c
+    values: dict[str, Any] = {"walk": sa.literal_column("0")}
+    return (
+        sa.update(table)
+        .values(values)
+        .where(
+            c.crawl_id == the(c.crawl_id),
+            c.walk != sa.literal_column("0"),
+            c.walk != the(c.walk),
+            above(c),
+        )
+    )
+
+
 def _lookup(dialect: sa.Dialect) -> Any:
     """Rows (key, whether stored, walk, position, session, whether undecoded); a key may have two rows, or none."""
 
@@ -344,7 +383,7 @@ def _lookup(dialect: sa.Dialect) -> Any:
     zero: Any = sa.literal_column("0")
     one: Any = sa.literal_column("1")
     b, m, s = t.bookmark.c, t.listing.c, t.skipped.c
-    user, source = _the(t.crawl.c.user_id), _the(t.crawl.c.source)
+    user, source = the(t.crawl.c.user_id), the(t.crawl.c.source)
     crawl_id = (
         sa.select(t.crawl.c.id)
         .where(t.crawl.c.user_id == user, t.crawl.c.source == source)

@@ -5,20 +5,17 @@ the fence: it takes the lock and finds out whether we were replaced.
 Must not know: threads, event loops, retries.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
-import sqlalchemy as sa
 
 from ..core.listing import Mark, Place
 from ..core.progress import Listed
 from ..errors import ItemsRefused, LeaseLost, StoreError
-from . import tables as t
 from .base import Batch, KnownItem, SkippedItem
 from .driver import Driver
 from .failures import Refusal, refusal, root_of
-from .prepared import Prepared
 from .rows import (
     counters_text,
     item_columns,
@@ -30,7 +27,7 @@ from .rows import (
 from .statements import Statements, statements
 from .text import decode, encode
 
-__all__ = ["RowsRefused", "above", "commit", "heartbeat", "trial", "void_places"]
+__all__ = ["RowsRefused", "commit", "heartbeat", "trial", "void_places", "void_walk"]
 
 
 class RowsRefused(Exception):
@@ -97,21 +94,27 @@ def trial(driver: Driver, batch: Batch, cause: BaseException) -> None:
     ) from root_of(cause)
 
 
-def void_places(driver: Driver, crawl_id: int, which: Callable[[Any], Any] | None = None) -> None:
+def void_walk(driver: Driver, crawl_id: int, walk: int) -> None:
+    """Take all places of one walk of a crawl's listing away."""
+    for statement in statements(driver.dialect).void_walk:
+        statement.run(driver, {"the_crawl_id": crawl_id, "the_walk": walk})
+
+
+def void_places(
+    driver: Driver, crawl_id: int, *, above: Place = (0, 0), but_of_walk: int = 0
+) -> None:
     """Take places of a crawl's listing away.
 
     Args:
         driver: In a transaction.
         crawl_id: Whose.
-        which: Condition on the columns `walk` and `position`; None takes all.
+        above: Those above this one; (0, 0) is below all.
+        but_of_walk: This walk's places stay.
     """
-    for table in (t.listing, t.skipped):
-        c = table.c
-        conditions = [c.crawl_id == crawl_id, c.walk != 0]
-        if which is not None:
-            conditions.append(which(c))
-        void = sa.update(table).values(walk=0).where(*conditions)
-        Prepared(void, driver.dialect).run(driver, {})
+    walk, position = above
+    values = {"above_walk": walk, "above_position": position, "the_walk": but_of_walk}
+    for statement in statements(driver.dialect).void_above:
+        statement.run(driver, {"the_crawl_id": crawl_id, **values})
 
 
 def _parts(batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -192,22 +195,13 @@ def _void_abandoned(driver: Driver, crawl_id: int, before: Mark, batch: Batch) -
     if batch.mark is None or not before.under_way or before.walk == batch.mark.walk:
         return
     if batch.listed is None or batch.listed.walk != before.walk:
-        void_places(driver, crawl_id, lambda c: c.walk == before.walk)
+        void_walk(driver, crawl_id, before.walk)
 
 
 def _void_unlisted(driver: Driver, crawl_id: int, listed: Listed) -> None:
     """What the last listing held above the place where the walk met it, and the walk did not, is gone from it."""
     at = listed.caught_up_at
-    if at is None:
-        void_places(driver, crawl_id, lambda c: c.walk != listed.walk)
-    else:
-        void_places(driver, crawl_id, lambda c: sa.and_(c.walk != listed.walk, above(c, at)))
-
-
-def above(c: Any, place: Place) -> Any:
-    """Condition: the row's place is nearer to the top of the last completed listing; see `core.listing`."""
-    walk, position = place
-    return sa.or_(c.walk > walk, sa.and_(c.walk == walk, c.position < position))
+    void_places(driver, crawl_id, above=(0, 0) if at is None else at, but_of_walk=listed.walk)
 
 
 def _write_items(
