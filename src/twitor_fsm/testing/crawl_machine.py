@@ -109,16 +109,17 @@ class CrawlMachine(RuleBasedStateMachine):
     async def _set_up(self) -> None:
         store = self.make_store()
         require_store(store, "make_store of the machine")
-        await store.open()
-        self._trial = Trial(
+        trial = Trial(
             self.make_source(),
             handler=self.make_handler(),
             store=store,
             settings=self.settings_of_crawl,
         )
-        await self._trial.__aenter__()
-        self._trial.clock.hold()
+        await trial.__aenter__()
+        await store.open()  # last: what fails before leaves nothing open
+        trial.clock.hold()
         self._gate = _Gate()
+        self._trial = trial
 
     def teardown(self) -> None:
         """Nothing goes wrong any more: the crawl becomes complete. Then everything is closed."""

@@ -38,12 +38,14 @@ async def read_listing(source: Source, user_id: str) -> Listing:
     keys: dict[str, None] = {}
     above: dict[str | None, frozenset[str]] = {None: frozenset()}
     cursor: str | None = None
-    for _ in range(MAX_PAGES):
-        page = await source.fetch(user_id, cursor, size)
-        keys |= dict.fromkeys(item.key for item in page.items)
-        if page.end is not End.MORE:
-            await source.aclose()
-            return Listing(tuple(keys), above)
-        cursor = page.next_cursor
-        above[cursor] = frozenset(keys)
+    try:
+        for _ in range(MAX_PAGES):
+            page = await source.fetch(user_id, cursor, size)
+            keys |= dict.fromkeys(item.key for item in page.items)
+            if page.end is not End.MORE:
+                return Listing(tuple(keys), above)
+            cursor = page.next_cursor
+            above[cursor] = frozenset(keys)
+    finally:
+        await source.aclose()
     raise AssertionError(f"the source has no end: {MAX_PAGES} pages were read")

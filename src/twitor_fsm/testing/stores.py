@@ -77,11 +77,15 @@ class MemoryStore(SqlStore):
         super().__init__(":memory:")
         if self._file is None:
             raise AssertionError("a database in memory is a SQLite file")
-        inline = _IDLE.pop() if _IDLE else _InlineRunner(self._file)
-        self._file, self._inline = inline.file, inline
-        self._runner = self._thread = inline
+        self._use(_InlineRunner(self._file))
+
+    def _use(self, inline: _InlineRunner) -> None:
+        self._file = inline.file
+        self._runner = self._thread = self._inline = inline
 
     async def _open(self) -> None:
+        if _IDLE:  # not sooner: a store that is never opened is never closed
+            self._use(_IDLE.pop())
         if _EMPTY:
             await self._inline.outside(lambda c: _driver(c).deserialize(_EMPTY[0]))
         await super()._open()
@@ -94,7 +98,7 @@ class MemoryStore(SqlStore):
         await super().close()
         if was_open:
             _IDLE.append(self._inline)
-            self._runner = self._thread = self._inline = _InlineRunner(self._inline.file)
+            self._use(_InlineRunner(self._inline.file))
 
 
 def _driver(connection: Any) -> Any:

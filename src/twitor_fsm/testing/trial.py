@@ -123,10 +123,10 @@ class Trial:
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._owns_store:
-            await self.store.open()
         if self._reads_listing:
             self.listing = await read_listing(self._source, self._user_id)
+        if self._owns_store:  # last: what fails before leaves nothing open
+            await self.store.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
