@@ -16,6 +16,7 @@ Call = Callable[[Any, QueueTask], Awaitable[object]]
 REFUSED: dict[str, tuple[Call, str]] = {
     "dequeue('x')": (lambda q, _: q.dequeue(timeout="x"), "timeout is 'x'"),
     "dequeue(nan)": (lambda q, _: q.dequeue(timeout=math.nan), "timeout is nan"),
+    "dequeue(huge)": (lambda q, _: q.dequeue(timeout=10**400), "timeout is 10000"),
     "dequeue(True)": (lambda q, _: q.dequeue(timeout=True), "timeout is True"),
     "complete(None)": (lambda q, _: q.complete(None), "task is a NoneType"),
     "complete(id)": (lambda q, t: q.complete(t.task_id), "task is a str"),
@@ -33,6 +34,7 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "dead.purge('x')": (lambda q, _: q.dead_letters.purge(died_before="x"), "died_before is 'x'"),
     "dead.cap('x')": (lambda q, _: q.dead_letters.cap("x"), "keep is 'x'"),
     "enqueue(delay)": (lambda q, _: q.enqueue("x", {}, delay="x"), "delay has to be"),
+    "enqueue(huge)": (lambda q, _: q.enqueue("x", {}, delay=10**400), "delay has to be"),
     "enqueue(task_id)": (lambda q, _: q.enqueue("x", {}, task_id=5), "task_id has to have"),
     "enqueue(priority)": (lambda q, _: q.enqueue("x", {}, priority="x"), "priority has to be"),
     "enqueue_many(5)": (lambda q, _: q.enqueue_many(5), "task 1 of 1 is a int"),

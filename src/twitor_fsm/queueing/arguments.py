@@ -3,12 +3,11 @@
 Pure. Must not know: what the arguments are for.
 """
 
-import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from ..errors import ConfigurationError, TaskRefused
-from .records import DeadReason, DeadTask, QueueTask
+from .records import DeadReason, DeadTask, QueueTask, is_number
 
 __all__ = [
     "NOTHING_CHANGED",
@@ -29,7 +28,7 @@ NOTHING_STARTED: Final = "Nothing was started"
 
 def check_number(name: str, value: object, low: float, high: float) -> None:
     """Refuse what is no number of this range. Raises `ConfigurationError`, as all of these do."""
-    if not _is_number(value) or not low <= value <= high:
+    if not is_number(value) or not low <= value <= high:
         raise ConfigurationError(
             f"{name} is {value!r:.100}, allowed is {low:g} to {high:g}. {NOTHING_STARTED}"
         )
@@ -55,7 +54,7 @@ def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def check_moment(name: str, value: object) -> None:
     """Refuse what is neither None nor a number (infinity is one, NaN is none)."""
-    if value is not None and not _is_number(value):
+    if value is not None and not is_number(value):
         raise ConfigurationError(
             f"{name} is {value!r:.100}, allowed is a number of seconds or None. {NOTHING_CHANGED}"
         )
@@ -110,7 +109,3 @@ def pairs_of(tasks: object) -> list[tuple[str, Mapping[str, Any]]]:
                 f"task {n} of {len(given)} is a {type(task).__name__}, not a pair of type and payload; nothing was added"
             )
     return [(task_type, payload) for task_type, payload in given]
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

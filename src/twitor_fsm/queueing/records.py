@@ -6,9 +6,11 @@ Pure. A record that we cannot read is never guessed at: it goes to the dead lett
 Must not know: Valkey.
 """
 
+import math
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import attrs
 import msgspec
@@ -26,6 +28,7 @@ __all__ = [
     "as_text",
     "body_of",
     "dead_task",
+    "is_number",
     "log_facts_of",
     "new_task",
     "queue_task",
@@ -204,7 +207,7 @@ def new_task(
         problems.append(f"priority has to be a whole number from {-MAX_PRIORITY} to {MAX_PRIORITY}")
     if not _is_whole(max_retries, 0, MAX_RETRIES):
         problems.append(f"max_retries has to be a whole number from 0 to {MAX_RETRIES}")
-    if not _is_number(delay_s) or not 0 <= delay_s <= MAX_DELAY_S:
+    if not is_number(delay_s) or not 0 <= delay_s <= MAX_DELAY_S:
         problems.append(f"delay has to be from 0 to {MAX_DELAY_S:.0f} seconds")
     if problems:
         raise TaskRefused(f"{'; '.join(problems)}; nothing was added")
@@ -221,8 +224,13 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is one to reckon with: infinity is; NaN, truth values and what no float can hold are not."""
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return (
+        isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    )
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
