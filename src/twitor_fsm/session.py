@@ -403,9 +403,10 @@ class CrawlSession:
             is_same = item.key == skip.key
         except Exception as exc:  # noqa: BLE001 - a source may raise anything; the item stays skipped
             return InvalidRaw(key=skip.key, raw=skip.raw, message=f"{type(exc).__name__} in decode")
-        if not is_same:
-            return InvalidRaw(key=skip.key, raw=skip.raw, message="still has no usable id")
-        return item
+        if is_same:
+            return item
+        why = item.message if isinstance(item, InvalidRaw) else "it is read as another item now"
+        return InvalidRaw(key=skip.key, raw=skip.raw, message=why)
 
     def _looked_up(self, known: Mapping[str, Known]) -> None:
         self._steps.contents.fresh = frozenset(

@@ -895,12 +895,16 @@ def test_a_user_id_that_is_none_starts_nothing(
     assert [entry.name for entry in tmp_path.iterdir()] == ["page.json"]
 
 
-@pytest.mark.parametrize("name", [".", "/dev/null", "nowhere.json", "notes.txt", "", "cut.json"])
+@pytest.mark.parametrize(
+    "name", [".", "/dev/null", "nowhere.json", "notes.txt", "", "cut.json", "home.har"]
+)
 def test_a_file_that_cannot_be_read_is_refused_before_anything_is_made(
     run: Run, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "notes.txt").write_text("dear diary")
     (tmp_path / "cut.json").write_text('{"data": [{"id"')
+    home = {"request": {"url": "https://x.com/home"}, "response": {"content": {"text": "x"}}}
+    (tmp_path / "home.har").write_text(json.dumps({"log": {"entries": [home] * 3}}))
     result = run("crawl", name, "--json")
     assert result.exit_code == 2, result.output
     message = json.loads(result.stdout)["message"]
@@ -1175,7 +1179,7 @@ def test_the_count_in_the_database_is_one_users(crawled: Run, file: Path) -> Non
     told = crawled("crawl", str(file), "--user-id", "another").stdout
 
     assert "in the database" in told
-    assert "30 bookmarks of this user" in told
+    assert "30 bookmarks of this user from this source" in told
     assert json.loads(crawled("status", "--json").stdout)["bookmarks"] == 60
 
 

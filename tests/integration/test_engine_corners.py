@@ -128,26 +128,30 @@ class Undecodable(ListSource):
     def decode(self, raw: str) -> Item | InvalidRaw:
         if "5" in raw:
             return Item(key="another", raw=raw)
+        if "8" in raw:
+            return InvalidRaw(key="9", raw=raw, message="it has no text")
         raise KeyError(raw)
 
 
 async def test_a_skipped_item_that_cannot_be_decoded_again_stays_skipped(
     engine: CrawlEngine,
 ) -> None:
-    keys = ["1", "5", "8"]
-    await engine.crawl(ListSource(keys, bad={"1", "5"}), user_id="me")
-    assert await engine.retry_skipped("me") == 2
+    keys, bad = ["1", "5", "8", "3"], {"1", "5", "8"}
+    await engine.crawl(ListSource(keys, bad=bad), user_id="me")
+    assert await engine.retry_skipped("me") == 3
 
-    assert (await engine.crawl(Undecodable(keys, bad={"1", "5"}), user_id="me")).completed
+    assert (await engine.crawl(Undecodable(keys, bad=bad), user_id="me")).completed
 
     rows = {row.skip.key: row for row in await engine.skipped("me")}
     assert {key: (row.tries, row.due) for key, row in rows.items()} == {
         "1": (2, False),
         "5": (2, False),
+        "8": (2, False),
     }
+    assert "it has no text" in rows["8"].skip.message
     assert "KeyError in decode" in rows["1"].skip.message
-    assert "still has no usable id" in rows["5"].skip.message
-    assert await stored(engine) == ["8"]
+    assert "it is read as another item now" in rows["5"].skip.message
+    assert await stored(engine) == ["3"]
 
 
 @attrs.define

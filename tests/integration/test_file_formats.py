@@ -424,6 +424,19 @@ async def test_half_a_character_in_a_rows_metadata_is_kept(tmp_path: Path) -> No
     assert FileBookmarks(path).decode(item.raw) == item
 
 
+async def test_a_record_without_its_text_is_known_by_its_id(tmp_path: Path) -> None:
+    """So that a better export of it takes its place, and it is found by the id that people see."""
+    records = [tools.exporter_record(n) for n in range(2)]
+    del records[1]["full_text"]
+    (_, bad) = await items(write(tmp_path, tools.json_array(records)))
+
+    assert isinstance(bad, InvalidRaw)
+    assert (bad.key, "missing required field `full_text`" in bad.message) == (
+        records[1]["id"],
+        True,
+    )
+
+
 async def test_a_bad_row_costs_itself(tmp_path: Path) -> None:
     rows = [
         b"id,full_text",

@@ -68,7 +68,7 @@ def _numbers(report: "CrawlReport") -> list[str]:
     rows = [("this session", f"{count(c.stored, 'bookmark')} stored{known}{skipped}")]
     if report.bookmarks_count is not None:
         stored = count(report.bookmarks_count, "bookmark")
-        rows.append(("in the database", f"{stored} of this user"))
+        rows.append(("in the database", f"{stored} of this user from this source"))
     errors = parts([(number, name) for name, number in sorted(c.errors.items())])
     recovered = ", ".join(
         count(number, word)

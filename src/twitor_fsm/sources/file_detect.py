@@ -10,12 +10,12 @@ from typing import Final
 import attrs
 
 from .csv_split import CsvSplitter, Table, table_of
-from .file_elements import Elements, Pieces, Text
+from .file_elements import PIECE_BYTES, Elements, Pieces, Text
 from .file_words import is_one_giant, named, seen_in_head, seen_in_members, unknown
 from .formats import FORMATS, Format
 from .formats.api_pages import ApiPages
 from .formats.archive import ArchiveBookmarks, ArchiveLikes
-from .formats.har import Har
+from .formats.har import LISTING_NAME, Har
 from .formats.web_exporter import WEB_EXPORTER, record_of, says_not_bookmarked
 from .json_split import NotJson, Shape, Splitter, find_array, split_object
 
@@ -25,6 +25,7 @@ _HEAD_BYTES: Final = 4096
 _LEADING_SPACE_BYTES: Final = 1 << 20
 _HAR_HEAD_BYTES: Final = 16 << 20
 """Within which the entries of a HAR begin: behind a list of the pages that were opened."""
+_LONGEST_NAME: Final = 64
 _LOOKED_AT: Final = 16
 """Elements at the head of a file among which an object must be, to tell the format."""
 
@@ -83,7 +84,7 @@ def start_of(path: Path, text: Text) -> Found:
 
 
 def _har(path: Path, text: Text, start: int) -> Found:
-    """Where the entries of a HAR begin."""
+    """Where the entries of a HAR begin. All of it is searched for the listing's name: traffic alone is refused at once."""
     size = _HEAD_BYTES
     while True:
         text.seek(start)
@@ -93,12 +94,25 @@ def _har(path: Path, text: Text, start: int) -> Found:
         except NotJson as exc:
             raise unknown(path, f"it begins as a HAR capture and goes on as none ({exc})") from exc
         if found is not None:
+            if not _holds(text, LISTING_NAME):
+                raise unknown(path, Har.if_empty)
             return Found(start + found, Shape.INNER, form=Har())
         if len(head) < size or size > _HAR_HEAD_BYTES:
             raise unknown(
                 path, "it begins as a HAR capture and has no entries; save it again, with content"
             )
         size *= 4
+
+
+def _holds(text: Text, name: re.Pattern[bytes]) -> bool:
+    """Whether a short name stands anywhere in a text."""
+    text.seek(0)
+    before = b""
+    while piece := text.read(PIECE_BYTES):
+        if name.search(before + piece):
+            return True
+        before = piece[-_LONGEST_NAME:]
+    return False
 
 
 def _read(text: Text, size: int) -> bytes:

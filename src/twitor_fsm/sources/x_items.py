@@ -30,6 +30,7 @@ __all__ = [
     "is_absent",
     "is_id",
     "too_large",
+    "usable_id",
     "utc",
 ]
 
@@ -315,7 +316,7 @@ def decode_post(element: bytes, found: Included, limit: int = MAX_ITEM_BYTES) ->
         try:
             post = _lenient_post(element)
         except msgspec.ValidationError as exc:
-            return invalid(element, f"it is no post: {exc}", key=_usable_id(element))
+            return invalid(element, f"it is no post: {exc}", key=usable_id(element))
         except UNREADABLE:
             return invalid(element, "it is no JSON text that can be read")
     if _ID.fullmatch(post.id) is None:
@@ -352,7 +353,8 @@ def decode_post(element: bytes, found: Included, limit: int = MAX_ITEM_BYTES) ->
     )
 
 
-def _usable_id(element: bytes) -> str | None:
+def usable_id(element: bytes) -> str | None:
+    """The `id` of an element that is no usable item otherwise; None if it has none that could be a key."""
     try:
         key = _named.decode(element).id
     except UNREADABLE:

@@ -19,12 +19,14 @@ from ..loose_json import Unreadable, at, read_any, text_at
 from ..x_items import MAX_ITEM_BYTES, invalid
 from .web_capture import page_items
 
-__all__ = ["Har"]
+__all__ = ["LISTING_NAME", "Har"]
 
 _LISTING: Final = re.compile(
     r"/graphql/[^/?#]{1,100}/Bookmark(?:s|FolderTimeline|SearchTimeline)(?:[?#]|$)"
 )
 _MENTIONED: Final = b"Bookmark"
+LISTING_NAME: Final = re.compile(rb"Bookmark(?:s|FolderTimeline|SearchTimeline)")
+"""Stands somewhere in each capture that holds an answer of the listing."""
 _OK: Final = 200
 
 
@@ -64,7 +66,10 @@ class Har:
     def decode_kept(self, raw: str, limit: int = MAX_ITEM_BYTES) -> Item | InvalidRaw:
         """What is kept of an answer without bookmarks cannot be decoded any better."""
         element = raw.encode("utf-8", "surrogateescape")
-        return invalid(element, "nothing of this answer was kept but that it was there")
+        return invalid(
+            element,
+            "nothing is kept of this answer but that it was there; save the capture again, with content",
+        )
 
 
 def _status(entry: Any) -> object:

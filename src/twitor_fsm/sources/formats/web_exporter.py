@@ -17,7 +17,7 @@ from ..base import InvalidRaw, Item
 from ..loose_json import Unreadable, at, read_any
 from ..richness import richness
 from ..web_posts import item_of, shown_post, web_date
-from ..x_items import UNREADABLE, invalid, utc
+from ..x_items import UNREADABLE, invalid, usable_id, utc
 from .one_record import OneRecord, post_of
 
 __all__ = ["WEB_EXPORTER", "record_of", "says_not_bookmarked"]
@@ -55,7 +55,9 @@ def _read(element: bytes) -> Item | InvalidRaw:
     try:
         record = _take_apart(element)
     except msgspec.ValidationError as exc:
-        return invalid(element, f"it is no record of the exporter: {exc}")
+        found = usable_id(element)
+        key = found if found is not None and _ID.fullmatch(found) else None
+        return invalid(element, f"it is no record of the exporter: {exc}", key=key)
     if _ID.fullmatch(record.id) is None:
         return invalid(
             element, "its id is not 1 to 20 digits (a spreadsheet program rounds ids: export again)"
