@@ -55,11 +55,12 @@ coverage: $(STAMP)  ## Run the suite under coverage and compare with the bars (n
 	$(BIN)/coverage json --quiet -o .coverage-report.json
 	$(BIN)/python tests/coverage_bars.py .coverage-report.json
 
-lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict
+lint: $(STAMP)  ## Ruff (rules and format) and mypy --strict, of the blocks in docs/ too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 	@for folder in $(TEST_FOLDERS); do echo "mypy $$folder"; $(BIN)/mypy $$folder || exit 1; done
+	$(BIN)/python tests/typed_docs.py
 
 format: $(STAMP)  ## Apply the formatter and the safe fixes of ruff
 	$(BIN)/ruff check --fix .

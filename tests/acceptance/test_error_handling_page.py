@@ -11,7 +11,15 @@ from typing import Any, Final
 
 import pytest
 
-from twitor_fsm import CrawlEngine, ErrorContext, ErrorHandler, Item, Settings, XBookmarks
+from twitor_fsm import (
+    CheckpointManager,
+    CrawlEngine,
+    ErrorContext,
+    ErrorHandler,
+    Item,
+    Settings,
+    XBookmarks,
+)
 from twitor_fsm.core.taxonomy import USER_ACTIONS, ErrorCategory
 from twitor_fsm.errors import AuthenticationFailed, InvalidItem, RateLimited
 from twitor_fsm.simulator import Fault, FaultKind, FaultPlan, Simulator
@@ -67,6 +75,7 @@ def names_of(word: str) -> dict[str, Any]:
 def test_there_is_a_test_for_every_block() -> None:
     words = [
         "ServiceDown",
+        "def handler_of",
         "def recovering",
         "def shut_down",
         "get_checkpoint",
@@ -245,3 +254,21 @@ async def test_the_logging_of_the_page_tells_a_crawl_and_what_its_libraries_log(
     assert f"INFO twitor_fsm.checkpoint [{who} save_checkpoint] checkpoint saved at " in said
     ours = [line for line in said.splitlines() if " twitor_fsm." in line]
     assert all(f"[{who} " in line and " None]" not in line for line in ours), ours
+
+
+async def test_the_pages_handler_saves_what_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = names_of("def handler_of")
+    store = names["store"]
+    try:
+        handler = names["handler_of"](store, "42")
+        context = ErrorContext(MemoryError(), last_processed_id="7", bookmarks_count=3)
+        await handler.execute_recovery_strategy(await handler.handle_error(context), context)
+        saved = await CheckpointManager(store, user_id="42", source="myapp").get_checkpoint()
+    finally:
+        await store.close()
+
+    assert saved is not None
+    assert (saved.last_tweet_id, saved.bookmarks_count) == ("7", 3)

@@ -18,6 +18,7 @@ import attrs
 import httpx
 import pytest
 
+from twitor_fsm.config import Settings
 from twitor_fsm.core.taxonomy import Reason
 from twitor_fsm.errors import (
     AuthenticationFailed,
@@ -32,6 +33,7 @@ from twitor_fsm.errors import (
 )
 from twitor_fsm.simulator import Fault, FaultKind, FaultPlan, ItemFault, ItemKind, Simulator
 from twitor_fsm.sources.base import End, Item, Source, Usage
+from twitor_fsm.sources.credentials import TokenFiles
 from twitor_fsm.sources.x_api import XBookmarks
 
 TOKEN = "canary-token-5f2c"
@@ -687,6 +689,11 @@ async def test_a_token_that_cannot_be_replaced_ends_it(tokens: Any, requests: in
         assert caught.value.reason is Reason.TOKEN_REFUSED
         assert len(server.asked) == requests
     assert len(provider.asked) == 2
+
+
+def test_tokens_in_no_directory_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="Set TWITOR_TOKEN_DIR"):
+        TokenFiles(Settings(token_dir=None).token_dir)
 
 
 async def test_a_provider_without_a_token_makes_no_request() -> None:

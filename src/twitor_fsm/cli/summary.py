@@ -40,12 +40,10 @@ def summary(outcome: Outcome, *, now: float, closing: Sequence[str] | None = Non
 def _headline(report: "CrawlReport", *, now: float) -> str:
     if report.completed:
         if report.counters.seen == 0 and not report.resumed_from:
-            return "Completed: there was nothing in the listing."
+            return f"Completed: there was nothing in the {_place(report)}."
         if report.counters.stored == 0 and report.counters.already_known:
-            return (
-                "Completed: nothing new; what is listed was stored or recorded as skipped before."
-            )
-        return "Completed: everything in the listing is stored or recorded as skipped."
+            return f"Completed: nothing new; all in the {_place(report)} was stored or recorded as skipped before."
+        return f"Completed: everything in the {_place(report)} is stored or recorded as skipped."
     if report.lost:
         return "Taken over: another process goes on with this crawl."
     if report.resume_at is not None:
@@ -57,6 +55,11 @@ def _headline(report: "CrawlReport", *, now: float) -> str:
     if report.category is None:
         return f"Stopped ({why.replace('_', ' ')}); a checkpoint is saved."
     return f"Ended by an error: {report.category.value} ({why})."
+
+
+def _place(report: "CrawlReport") -> str:
+    """What was crawled to its end: a file may hold a part of a listing only."""
+    return "file" if report.source.startswith("file:") else "listing"
 
 
 def _numbers(report: "CrawlReport") -> list[str]:

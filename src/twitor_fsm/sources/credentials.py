@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, Self, runtime_checkable
 
-from ..errors import CredentialsMissing
+from ..errors import ConfigurationError, CredentialsMissing
 from ..log_facts import logger_of
 
 __all__ = [
@@ -158,7 +158,20 @@ class TokenFiles:
     that others can read works and is warned of once.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path | None) -> None:
+        """Name the directory; it is looked into at each `token`.
+
+        Args:
+            directory: `Settings.token_dir`, say.
+
+        Raises:
+            ConfigurationError: It is None: `TWITOR_TOKEN_DIR` is not set.
+        """
+        if directory is None:
+            raise ConfigurationError(
+                "TokenFiles needs a directory and was given None; nothing was started. Set TWITOR_TOKEN_DIR "
+                "(`Settings.token_dir`), or name a directory"
+            )
         self._directory: Final = Path(directory)
         self._warned: set[str] = set()
 
