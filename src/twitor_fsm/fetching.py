@@ -55,6 +55,10 @@ class Fetcher:
         await self.drop()
         return asyncio.create_task(self._request(wanted))
 
+    def keep(self, wanted: Fetch, task: asyncio.Task[Page | Failed]) -> None:
+        """Take a request back that nobody waits for just now, as if it had been begun ahead."""
+        self._ahead = (wanted, task)
+
     def look_ahead(self, wanted: Fetch | None) -> None:
         """Begin the request for a page that will be wanted; at most one at a time."""
         if wanted is not None and self._ahead is None:

@@ -265,6 +265,7 @@ class CrawlSession:
 
     async def _left(self) -> bool:
         """Leave a paused session; whether nothing came up meanwhile."""
+        await self._fetcher.drop()  # before the last commit: what it cost is counted
         try:
             async with self._heartbeat.resting():
                 wish = await self._steps.release()
@@ -348,7 +349,6 @@ class CrawlSession:
             case ops.Post():
                 await steps.decided(operation)
             case ops.Cleanup():
-                await self._fetcher.drop()  # before the last commit: what it cost is counted
                 await self._run_cleanup()
                 while self._inbox:  # absorbed: nothing changes the end any more
                     event = self._inbox.pop()
@@ -362,7 +362,9 @@ class CrawlSession:
     async def _fetch(self, wanted: ops.Fetch) -> None:
         task = await self._fetcher.begin(wanted)
         if not await self._inbox.race(task):
-            await end_task(task)
+            self._fetcher.keep(
+                wanted, task
+            )  # paid for: whether it is still wanted, the event decides
             return
         page = task.result()
         if isinstance(page, Failed):
@@ -433,6 +435,7 @@ class CrawlSession:
         self._steps.recovered()
 
     async def _run_cleanup(self) -> None:
+        await self._fetcher.drop()  # before the last commit, so that what it cost is counted
         tasks, self._cleanup = self._cleanup, ()
         self._cleanup_errors += await run_cleanup(
             tasks,
