@@ -18,11 +18,18 @@ from .clock import Clock
 from .core import plan as ops
 from .core.progress import Progress, Status, Tally
 from .core.records import Closed, Counters, Skip
-from .core.recovery import ErrorFacts, Policy, RecoveryStrategy, believable
+from .core.recovery import MAX_BACKOFF_S, ErrorFacts, Policy, RecoveryStrategy, believable
 from .core.states import Durability, Facts, Kind, SessionValue, State, Step, Trigger
 from .core.taxonomy import ErrorAction, ErrorCategory, Reason
 from .effects import Effects
-from .errors import IllegalStep, ItemsRefused, LeaseLost, StoreError, StoreUnavailable
+from .errors import (
+    ConfigurationError,
+    IllegalStep,
+    ItemsRefused,
+    LeaseLost,
+    StoreError,
+    StoreUnavailable,
+)
 from .ledger import Contents, Interrupted, Ledger, Work
 from .log_facts import logger_of
 from .machine import Machine
@@ -195,7 +202,10 @@ class Steps:
         reset_at: float | None = None,
     ) -> RecoveryStrategy:
         error = ErrorFacts(category, reason, self._ledger.value.tries, reset_at, message)
-        return self._decide(error, self._policy, now=self._clock.now(), jitter=self._rng.random())
+        strategy = self._decide(
+            error, self._policy, now=self._clock.now(), jitter=self._rng.random()
+        )
+        return _within_bounds(strategy)
 
     async def _post_strategy(
         self,
@@ -484,6 +494,22 @@ class Steps:
     def pending_counters(self) -> Counters:
         """Counts with all that is dealt with, durable or not."""
         return self._work.counters(self.progress.pending_tally())
+
+
+def _within_bounds(strategy: RecoveryStrategy) -> RecoveryStrategy:
+    """What an app's policy decided: a longer wait than any would be taken for the mistake of a clock, and for none.
+
+    Raises:
+        ConfigurationError: Its delay is no number.
+    """
+    delay: object = strategy.delay
+    if not isinstance(delay, int | float) or math.isnan(delay):
+        raise ConfigurationError(
+            f"the policy decided on a delay of {delay!r:.30}, which is no number of seconds"
+        )
+    if 0.0 <= delay <= MAX_BACKOFF_S:
+        return strategy
+    return attrs.evolve(strategy, delay=min(max(delay, 0.0), MAX_BACKOFF_S))
 
 
 def tally_of(counters: Counters) -> Tally:

@@ -106,7 +106,9 @@ class RecoveryStrategy:
 class RecoveryPolicy(Protocol):
     """What stands in the place of `decide`, which is one: arguments and promise are the same.
 
-    `action` and `category` of what it returns choose the trigger, and with it the row of the table.
+    `action` and `category` of what it returns choose the trigger, and with it the row of the table. A `delay` below 0
+    is taken as none, one above `MAX_BACKOFF_S` (a day) as that: what is waited for is tried again then. One that is no
+    number ends the session as a bug.
     """
 
     def __call__(
