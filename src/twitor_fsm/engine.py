@@ -29,7 +29,7 @@ from .core.states import (
 )
 from .core.taxonomy import Reason
 from .effects import Action, check_actions
-from .errors import ConfigurationError, CrawlOwned, TwitorError
+from .errors import ConfigurationError, CrawlOwned, StoreError, TwitorError
 from .events import EventHub, Observer
 from .handle import CrawlHandle, CrawlOptions
 from .log_facts import logger_of
@@ -102,6 +102,8 @@ class CrawlEngine:
         self._rng = rng
         self._store: Store | None = None
         self._running: dict[str, CrawlSession] = {}
+        self._handing_over: Final = asyncio.Lock()
+        """Held while crawls are left to others, which needs the database."""
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -130,8 +132,9 @@ class CrawlEngine:
         for session in running:
             if session.main is not here:
                 await session.ended.wait()
-        if self._store is not None:
+        async with self._handing_over:
             store, self._store = self._store, None
+        if store is not None:
             await store.close()
 
     @property
@@ -363,19 +366,35 @@ class CrawlEngine:
         """End what runs here as `cancel_all` does, wait for it, and leave each crawl that this cut short to be gone on with.
 
         For a host that stops: the next one, here or elsewhere, finds them with `unfinished`. Each has a session of its
-        own by then, made by `reserve`; one that a user cancelled has none.
+        own by then, made by `reserve`; one that a user cancelled has none. `close` waits for it.
 
         Returns:
-            How many. Raises `StoreError` if the database did not take one; what runs has ended all the same.
+            How many. Raises the first `StoreError` if the database did not take one; what runs has ended all the same, and
+            the others are left as they should be.
         """
+        running = list(self._running.values())
         self.cancel_all(Reason.SIGNAL)
-        count = 0
-        for session in list(self._running.values()):
-            await session.ended.wait()
-            value, crawl = session.value, session.claim.session.crawl
-            if value.state == State.SHUT_DOWN and value.reason == Reason.SIGNAL:
-                count += await self.reserve(crawl.user_id, crawl.source) is not None
+        async with self._handing_over:
+            for session in running:
+                await session.ended.wait()
+            count, refusals = 0, list[StoreError]()
+            for session in running:
+                try:
+                    count += await self._left_to_others(session)
+                except StoreError as error:
+                    refusals.append(error)
+        if refusals:
+            raise refusals[0]
         return count
+
+    async def _left_to_others(self, session: CrawlSession) -> bool:
+        """Whether a session that is over has one behind it now, because it was cut short by us and by nobody else."""
+        value, crawl = session.value, session.claim.session.crawl
+        if value.state != State.SHUT_DOWN or value.reason != Reason.SIGNAL:
+            return False
+        if (await self.store.session(session.session_id)).is_unwanted:
+            return False
+        return await self.reserve(crawl.user_id, crawl.source) is not None
 
     async def _end_unowned(self, record: SessionRecord, reason: str) -> None:
         source = NoSource(record.crawl.source)

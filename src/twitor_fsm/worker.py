@@ -211,6 +211,8 @@ class Worker:
         """
         if not report.durable or not needs_session(task, report):
             return
+        if await self._is_unwanted(report):
+            return
         try:
             await self._engine.reserve(report.user_id, report.source)
         except Exception as error:  # noqa: BLE001  its task is settled all the same
@@ -236,7 +238,7 @@ class Worker:
         if not records or records[0].ended_at is None:
             return False  # it waits for us; or it cannot be read, which the start tells
         value = records[0].value
-        if value.reason == Reason.STOPPED_BY_USER:
+        if value.reason == Reason.STOPPED_BY_USER or records[0].is_unwanted:
             _LOG.info("crawl of user %s: it was cancelled since it was asked for", crawl.user_id)
             return True
         return is_resumed and is_done(value.state, value.category, value.reason)
@@ -255,6 +257,8 @@ class Worker:
                 self._drain(Reason(str(report.reason)))
             case Settling.BILLED:
                 await self._close_gate(report)
+            case Settling.FAILED | Settling.STOPPED if await self._is_unwanted(report):
+                _LOG.info("crawl of user %s: it was cancelled while it ended", report.user_id)
             case Settling.FAILED:
                 raise CrawlFailed(report.message)
             case Settling.FATAL:
@@ -262,6 +266,13 @@ class Worker:
                 raise CrawlEndedFatally(str(report.reason))
             case Settling.STOPPED:
                 raise Postpone(0.0)
+
+    async def _is_unwanted(self, report: CrawlReport) -> bool:
+        """Whether somebody cancelled a session that was ending just then; not known counts as no."""
+        try:
+            return (await self._engine.status(report.session_id)).is_unwanted
+        except StoreError:
+            return False
 
     def _drain(self, reason: Reason) -> NoReturn:
         """What this process lacks, its other sessions lack too: all go back, to where there may be more."""

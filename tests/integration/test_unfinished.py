@@ -12,8 +12,10 @@ import pytest
 from scripted import ids
 from valkey_server import until
 
-from twitor_fsm import CrawlEngine, RateLimited, Reason, Settings
+from twitor_fsm import CrawlEngine, CrawlHandle, RateLimited, Reason, Settings, StoreUnavailable
+from twitor_fsm.core.records import Claim, CrawlKey
 from twitor_fsm.simulator import Simulator
+from twitor_fsm.storage.store import SqlStore
 from twitor_fsm.testing import ListSource, VirtualClock
 
 MANY: Final = 130
@@ -82,6 +84,80 @@ async def test_a_host_that_stops_leaves_what_it_cut_short(db: str, clock: Virtua
             ("running", None): 1,
         }
         assert await engine.hand_over() == 0
+
+
+async def paused(engine: CrawlEngine, *users: str) -> list[CrawlHandle]:
+    """Crawls of these users, each in a pause that lasts until time is let go on."""
+    limited = ListSource(ids(3), script={n + 1: RateLimited(None) for n in range(len(users))})
+    handles = [await engine.start(limited, user_id=user) for user in users]
+    await until(lambda: all(handle.state == "paused_rate_limit" for handle in handles))
+    return handles
+
+
+async def left(engine: CrawlEngine) -> list[str]:
+    return sorted([session.crawl.user_id async for session in engine.unfinished()])
+
+
+class Refusing(SqlStore):
+    """Lets nobody reserve a crawl of one user."""
+
+    async def claim(self, crawl: CrawlKey, *args: Any, **options: Any) -> Claim:
+        if crawl.user_id == "refused" and options["lease_s"] == 0.0:
+            raise StoreUnavailable("busy", Reason.STORE_UNAVAILABLE)
+        return await super().claim(crawl, *args, **options)
+
+
+async def test_a_crawl_that_cannot_be_handed_over_keeps_no_other_from_it(
+    db: str, clock: VirtualClock
+) -> None:
+    clock.hold()
+    async with CrawlEngine(Refusing(db), settings=Settings(), clock=clock) as engine:
+        await paused(engine, "refused", "first", "second")
+
+        with pytest.raises(StoreUnavailable, match="busy"):
+            await engine.hand_over()
+
+        assert await left(engine) == ["first", "second"]
+        assert not engine._running
+
+
+async def test_an_engine_closes_when_its_crawls_are_handed_over(
+    db: str, clock: VirtualClock
+) -> None:
+    clock.hold()
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        handles = await paused(engine, *"abc")
+        handing_over = asyncio.create_task(engine.hand_over())  # as a signal's handler does
+        await asyncio.gather(*(handle.wait() for handle in handles))
+    assert await handing_over == 3
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        assert await left(engine) == ["a", "b", "c"]
+
+
+async def test_crawls_are_handed_over_once_however_often_it_is_asked_for(
+    db: str, clock: VirtualClock
+) -> None:
+    clock.hold()
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        await paused(engine, *"abc")
+        assert sum(await asyncio.gather(engine.hand_over(), engine.hand_over())) == 3
+        assert await left(engine) == ["a", "b", "c"]
+
+
+async def test_a_crawl_that_is_cancelled_elsewhere_while_its_host_stops_is_not_handed_over(
+    db: str, clock: VirtualClock
+) -> None:
+    clock.hold()
+    async with (
+        CrawlEngine(db, settings=Settings(), clock=clock) as engine,
+        CrawlEngine(db, settings=Settings(), clock=clock) as elsewhere,
+    ):
+        unwanted, _ = await paused(engine, "unwanted", "cut")
+        await elsewhere.cancel(unwanted.session_id)  # which its host would hear of in 10 s
+
+        assert await engine.hand_over() == 1
+        assert await left(engine) == ["cut"]
 
 
 async def test_a_restarted_app_finishes_what_was_begun(

@@ -56,8 +56,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(names: QueueNames, db: str, sim: Simulator, **options: Any) -> AsyncIterator[Site]:
-    settings = attrs.evolve(SETTINGS, database_url=db)
+async def site(
+    names: QueueNames, db: str, sim: Simulator, lease_s: float = SETTINGS.lease_s, **options: Any
+) -> AsyncIterator[Site]:
+    settings = attrs.evolve(SETTINGS, database_url=db, lease_s=lease_s)
     async with (
         QueueManager(names.url, names.name, lease_s=2, settings=settings) as queue,
         CrawlEngine(db, settings=settings) as engine,
@@ -264,6 +266,35 @@ async def test_a_worker_that_stops_gives_its_crawls_back(names: QueueNames, db: 
             await until(are_complete(two.engine, [sim.user_id]), 30)
             assert await stored(two.engine, sim.user_id) == sorted(sim.truth())
             await until(lambda: names.left() == set())
+
+
+async def test_a_crawl_that_is_cancelled_while_its_worker_stops_does_not_come_again(
+    names: QueueNames, db: str
+) -> None:
+    async with Simulator(bookmarks=300) as sim:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def handler(_item: object, _fence: int) -> None:
+            started.set()
+            await go_on.wait()
+
+        async with (
+            CrawlEngine(db, settings=Settings()) as elsewhere,
+            site(names, db, sim, lease_s=30.0, handler=handler) as here,
+        ):
+            await enqueue_crawl(here.queue, user_id=sim.user_id, engine=here.engine)
+            here.start()
+            await started.wait()
+            (session,) = await elsewhere.sessions()
+            await elsewhere.cancel(session.session_id)  # of which the worker hears in 10 s
+            stopping = asyncio.create_task(here.stop())
+            await asyncio.sleep(0)
+            go_on.set()
+            await stopping
+
+            (session,) = await elsewhere.sessions()
+            assert (session.value.reason, session.cancel_wish) == ("signal", "stopped_by_user")
+            assert names.left() == set()
 
 
 async def test_process_bookmark_runs_the_embedders_function(

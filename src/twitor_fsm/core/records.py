@@ -9,7 +9,7 @@ import attrs
 
 from .progress import Checkpoint
 from .states import SessionValue
-from .taxonomy import ErrorCategory
+from .taxonomy import ErrorCategory, Reason
 
 __all__ = [
     "Claim",
@@ -154,6 +154,14 @@ class SessionRecord:
     def is_only_asked_for(self) -> bool:
         """Whether nobody has begun it yet: it was made without a lease, none was taken since, and no step."""
         return self.lease_until <= self.started_at and self.value.seq == 0
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether somebody asked for its end while its process was ending it for a reason of its own.
+
+        The first reason stays the session's; yet nobody is to go on with the crawl.
+        """
+        return self.cancel_wish is not None and self.cancel_wish != Reason.SIGNAL
 
 
 @attrs.frozen(kw_only=True)
