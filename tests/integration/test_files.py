@@ -415,6 +415,46 @@ async def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(tmp_path: P
     assert (first.completed, first.counters.stored) == (True, 500)
 
 
+async def test_the_end_of_a_replaced_file_is_not_said_for_the_one_that_a_crawl_began_with(
+    tmp_path: Path,
+) -> None:
+    """The same object serves two users; the file is another when the second one begins, and then the first one again."""
+    shared, own = saved_pages(1000, 1500), saved_pages(9000, 9100)
+    path = write(tmp_path, shared + own)
+    source = FileBookmarks(path, page_size=100)
+
+    async with CrawlEngine(str(tmp_path / "a.db")) as engine:
+
+        async def replace(item: Item, _fence: int) -> None:
+            if item.key == "1050":
+                path.write_bytes(shared)
+                assert (await engine.crawl(source, user_id="second")).completed
+
+        first = await engine.crawl(source, user_id="first", handler=replace)
+        path.write_bytes(shared + own)
+        again = await engine.crawl(source, user_id="first")
+        stored = {bookmark.id async for bookmark in engine.bookmarks("first")}
+
+    assert (first.completed, again.completed) == (False, True)
+    assert len(stored) == 600
+
+
+async def test_a_file_that_is_back_is_read_to_its_end_by_the_same_source(tmp_path: Path) -> None:
+    path = write(tmp_path, before := saved_pages(1000, 1300))
+    os.utime(path, (1e9, 1e9))
+    source = FileBookmarks(path, page_size=100)
+    async with CrawlEngine(str(tmp_path / "a.db")) as engine:
+        await engine.crawl(source, user_id="me", max_items=100)
+        path.write_bytes(saved_pages(5000, 5300))
+        assert (await engine.crawl(source, user_id="me")).completed
+        path.write_bytes(before)
+        os.utime(path, (1e9, 1e9))
+
+        again = await engine.crawl(source, user_id="me")
+
+    assert (again.completed, again.counters.stored) == (True, 200)
+
+
 def test_the_name_stands_for_the_content(tmp_path: Path) -> None:
     first = write(tmp_path, text(RECORDS), "b.json")
     (tmp_path / "copy").mkdir()

@@ -72,9 +72,8 @@ class FileBookmarks:
         self._likes: Final = likes
         self._asked: _Content | None = None
         """What the name stood for when it was asked for last."""
-        self._named: _Content | None = None
-        """What it stood for when the walk began."""
-        self._goes_on = False
+        self._walks: Final[dict[str, _Walk]] = {}
+        """By user; touched as the reader is."""
         self._lock: Final = threading.Lock()
         self._reader: FileReader | None = None  # touched on threads only, under the lock
 
@@ -132,7 +131,8 @@ class FileBookmarks:
                 before the damage was given by the pages before.
         """
         wanted = self._page_size if page_size is None else page_size
-        return await asyncio.to_thread(self._read, cursor, min(max(wanted, 1), _MAX_PAGE_SIZE))
+        size = min(max(wanted, 1), _MAX_PAGE_SIZE)
+        return await asyncio.to_thread(self._read, user_id, cursor, size)
 
     def decode(self, raw: str) -> Item | InvalidRaw:
         """Decode one kept element again, whatever file it came from."""
@@ -146,19 +146,12 @@ class FileBookmarks:
                 return form.decode_kept(raw, self._max_item_bytes)
         return decode_element(raw, self._max_item_bytes)
 
-    def _read(self, cursor: str | None, size: int) -> Page:
+    def _read(self, user_id: str, cursor: str | None, size: int) -> Page:
         """One page, by the reader of the page before if it stands where the cursor points."""
         with self._lock:
-            self._note_walk(cursor)
+            walk = self._walk(user_id, cursor)
             try:
-                if self._reader is not None and not self._reader.fits(cursor):
-                    self._shut()
-                if self._reader is None:
-                    self._reader = FileReader.open(
-                        self._path, cursor, likes=self._likes, limit=self._max_item_bytes
-                    )
-                page = self._reader.page(size)
-                return self._without_end(page) if page.end is End.VERIFIED else page
+                page = self._page(walk, cursor, size)
             except OSError as exc:
                 self._shut()
                 raise UnreadableFile(
@@ -166,16 +159,32 @@ class FileBookmarks:
                 ) from exc
             except BaseException as exc:
                 self._shut()
-                self._goes_on = isinstance(exc, CursorRefused)  # from the top, for the same crawl
+                walk.is_refused = isinstance(exc, CursorRefused)  # from the top, for the same crawl
                 raise
+            walk.stands_at = page.next_cursor
+            return page
 
-    def _note_walk(self, cursor: str | None) -> None:
-        """A walk is for the name that it began with: whoever asks for the name meanwhile changes nothing about it."""
-        if not self._goes_on and (cursor is None or self._named is None):
-            self._named = self._asked
-        self._goes_on = False
+    def _walk(self, user_id: str, cursor: str | None) -> "_Walk":
+        """The walk that asks: whoever asks for the name in the middle of it changes nothing about it."""
+        walk = self._walks.get(user_id)
+        if walk is None or not walk.goes_on(cursor):
+            walk = self._walks[user_id] = _Walk(self._asked, cursor)
+        walk.is_refused = False
+        return walk
 
-    def _without_end(self, page: Page) -> Page:
+    def _page(self, walk: "_Walk", cursor: str | None, size: int) -> Page:
+        if self._reader is not None and not self._reader.fits(cursor):
+            self._shut()
+        if self._reader is None:
+            self._reader = FileReader.open(
+                self._path, cursor, likes=self._likes, limit=self._max_item_bytes
+            )
+        page = self._reader.page(size)
+        if page.end is not End.VERIFIED or walk.named is None or walk.named.begins(self._path):
+            return page
+        return self._without_end(walk, page, self._reader)
+
+    def _without_end(self, walk: "_Walk", page: Page, reader: FileReader) -> Page:
         """The last page; that it is the last is not said of a file that was cut or replaced since the crawl was named.
 
         The end of what is there now would count as that of the listing that the name stands for.
@@ -183,23 +192,42 @@ class FileBookmarks:
         Raises:
             UnreadableFile: There is nothing left but to say so.
         """
-        if self._named is None or self._named.begins(self._path):
-            return page
-        if not page.items or self._reader is None:
+        if not page.items:
+            walk.stands_at = None  # it is over: who asks next does so for the name as it is then
             raise UnreadableFile(
                 f"{shown(self._path)} was cut or replaced while it was read; what was read is stored and stays. Run again "
                 "when it is whole"
             )
-        return attrs.evolve(page, next_cursor=self._reader.cursor, end=End.MORE)
+        return attrs.evolve(page, next_cursor=reader.cursor, end=End.MORE)
 
     def _close(self) -> None:
         with self._lock:
             self._shut()
+            self._walks.clear()
 
     def _shut(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+
+
+@attrs.define
+class _Walk:
+    """One user's way through the file, which is for the name that it began with.
+
+    Attributes:
+        named: What the name stood for then; None if nobody had asked for it, or there was no file.
+        stands_at: The cursor of the page to come; None when it is over.
+        is_refused: Whether the last request was refused because of its cursor: the same walk begins at the top again.
+    """
+
+    named: "_Content | None"
+    stands_at: str | None
+    is_refused: bool = False
+
+    def goes_on(self, cursor: str | None) -> bool:
+        """Whether a request at this cursor is one of this walk, and not the first of another."""
+        return self.is_refused if cursor is None else cursor == self.stands_at
 
 
 @attrs.frozen
