@@ -7,7 +7,8 @@ Must not know: how a handler is kept within its time, how a lease is renewed, ho
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import attrs
@@ -279,22 +280,32 @@ class CrawlSession:
         return not self._inbox
 
     async def _loop(self) -> None:
+        turn: Callable[[], Awaitable[bool]] = self._turn
         bugs = 0
         while not self._lost:
             try:
-                if not await self._turn():
+                if not await turn():
                     return
+                turn = self._turn
             except LeaseLost:
                 self._lost = True
             except Interrupted:
-                continue
+                turn = self._turn
             except StoreError as exc:
-                await self._steps.store_failed(exc)
+                turn = partial(self._end_for, exc)
             except Exception as exc:
                 bugs += 1
                 if bugs > 1:
                     raise
-                await self._steps.broke(exc)
+                turn = partial(self._end_for, exc)
+
+    async def _end_for(self, problem: Exception) -> bool:
+        """A turn of its own for what nothing foresaw: its event may fail as any other."""
+        if isinstance(problem, StoreError):
+            await self._steps.store_failed(problem)
+        else:
+            await self._steps.broke(problem)
+        return True
 
     async def _turn(self) -> bool:
         """One event, or one operation; whether there is more to come."""

@@ -7,12 +7,14 @@ import attrs
 import pytest
 from scripted import ids, stored
 from test_engine_corners import SPEC
+from valkey_server import until
 
 from twitor_fsm.config import Settings
+from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy
 from twitor_fsm.core.states import State
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.engine import CrawlEngine
-from twitor_fsm.errors import ItemsRefused
+from twitor_fsm.errors import ItemsRefused, LeaseLost, SourceUnavailable, StoreUnavailable
 from twitor_fsm.events import Transition
 from twitor_fsm.sources.base import Page
 from twitor_fsm.storage.base import Batch
@@ -167,3 +169,48 @@ async def test_a_source_that_closes_oddly_spoils_no_report(
         source = ClosesOddly(ids(3), raises=raises)
         assert (await engine.crawl(source, user_id="me")).completed  # type: ignore[arg-type]
     assert ("did not close" in caplog.text) == (raises is not None)
+
+
+def unready(error: ErrorFacts, policy: Policy, *, now: float, jitter: float) -> RecoveryStrategy:
+    """A policy with a bug."""
+    raise ZeroDivisionError(error.message)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (StoreUnavailable("gone", retryable=False), "shut_down", Reason.STORE_UNAVAILABLE),
+        (StoreUnavailable("busy"), "shut_down", Reason.STORE_UNAVAILABLE),
+        (LeaseLost("this"), "running", Reason.LEASE_LOST),
+    ],
+    ids=["gone", "busy", "lost"],
+)
+async def test_a_bug_that_the_store_cannot_take_is_reported_all_the_same(
+    db: str, clock: VirtualClock, error: Exception, state: str, reason: Reason
+) -> None:
+    store, cleaned = BuggyStore(db), asyncio.Event()
+    store.broken, store.error = frozenset({"shutting_down"}), error
+    source = ListSource(ids(40), script={2: SourceUnavailable("away")})
+    async with CrawlEngine(store, settings=Settings(), clock=clock, policy=unready) as engine:
+        report = await engine.crawl(source, user_id="me", page_size=20, cleanup=[cleaned.set])
+
+        assert (report.state, report.reason) == (state, reason)
+        assert cleaned.is_set()
+        assert len(await stored(engine)) == 20
+
+
+async def test_a_cancel_ends_a_session_whose_bug_waits_for_the_store(
+    db: str, clock: VirtualClock
+) -> None:
+    clock.hold()
+    store = BuggyStore(db)
+    store.broken, store.error = frozenset({"shutting_down"}), StoreUnavailable("busy")
+    source = ListSource(ids(40), script={1: SourceUnavailable("away")})
+    async with CrawlEngine(store, settings=Settings(), clock=clock, policy=unready) as engine:
+        handle = await engine.start(source, user_id="me")
+        await until(lambda: clock.sleepers > 0)  # for the store
+        store.broken = frozenset()
+        handle.cancel()
+        report = await handle.wait()
+
+        assert (report.state, report.reason) == ("shut_down", Reason.STOPPED_BY_USER)
