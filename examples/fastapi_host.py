@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from twitor_fsm import (
     CrawlOwned,
     SessionNotFound,
     StoreError,
+    TwitorError,
     XBookmarks,
 )
 
@@ -45,16 +46,25 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await engine.hand_over()
 
 
+async def resume(app: FastAPI, user_id: str) -> None:
+    """Go on with one crawl; one that cannot be started (its row is damaged, say) stops no other."""
+    try:
+        handle = await app.state.engine.start(app.state.source, user_id=user_id)
+    except CrawlOwned:
+        return  # it runs, here or elsewhere
+    except TwitorError as error:
+        LOG.warning("the crawl of user %s is left as it is: %s", user_id, error)
+        return
+    app.state.handles[handle.session_id] = handle
+
+
 async def resume_all(app: FastAPI) -> None:
     """Go on with every crawl that nobody runs; again and again, since a lease may outlive its process for 30 s."""
     while True:
         try:
             async for session in app.state.engine.unfinished():
-                with suppress(CrawlOwned):  # it runs, here or elsewhere
-                    handle = await app.state.engine.start(
-                        app.state.source, user_id=session.crawl.user_id
-                    )
-                    app.state.handles[handle.session_id] = handle
+                if session.crawl.source == app.state.source.name:
+                    await resume(app, session.crawl.user_id)
         except StoreError as error:
             LOG.warning("unfinished crawls are looked for again in 30 s: %s", error)
         await asyncio.sleep(30)

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import sqlite3
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -27,7 +28,7 @@ PAGE: Final = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("u
 def snippet(word: str) -> dict[str, Any]:
     """Names of the one block of the page that has this word."""
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    (code,) = [block for block in blocks if word in block]
+    (code,) = [block for block in blocks if f"def {word}(" in block]
     names: dict[str, Any] = {}
     exec(compile(code, "docs/embedding.md", "exec"), names)
     return names
@@ -84,6 +85,31 @@ async def test_a_host_that_stops_leaves_what_it_cut_short(db: str, clock: Virtua
             ("running", None): 1,
         }
         assert await engine.hand_over() == 0
+
+
+async def test_a_crawl_that_cannot_be_gone_on_with_holds_up_no_other(
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = ["damaged", "other"]
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as before:
+        limited = ListSource(ids(40), script={n: RateLimited(None) for n in (2, 4)})
+        for user in users:
+            report = await before.crawl(limited, user_id=user, wait=False, page_size=20)
+            assert report.state == "paused_rate_limit"
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE twitor_crawl SET mark = 'no JSON' WHERE user_id = 'damaged'")
+
+    source = ListSource(ids(40))
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        assert [session.crawl.user_id async for session in engine.unfinished()] == users
+        resuming = asyncio.create_task(snippet("resume_all")["resume_all"](engine, source))
+        await until(lambda: source.requests > 0 and not engine._running)
+        resuming.cancel()
+        with suppress(asyncio.CancelledError):
+            await resuming
+
+        assert await left(engine) == ["damaged"]
+    assert "the checkpoint of user damaged" in caplog.text
 
 
 async def paused(engine: CrawlEngine, *users: str) -> list[CrawlHandle]:
