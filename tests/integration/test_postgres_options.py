@@ -46,6 +46,13 @@ async def test_an_option_that_stands_twice_is_named() -> None:
         await SqlStore("postgresql://me@127.0.0.1:1/x?ssl=allow&ssl=require").open()
 
 
+@pytest.mark.parametrize("password", [f"p@ss?{SECRET}=x", f"p@ss?a=b&{SECRET}=", f"p@?{SECRET}=x"])
+async def test_what_may_be_a_password_that_was_not_escaped_is_not_named(password: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"write %3F for a \?") as refused:
+        await SqlStore(f"postgresql://me:{password}@127.0.0.1:1/x").open()
+    assert SECRET not in str(refused.value)
+
+
 async def test_options_of_all_kinds_reach_the_driver() -> None:
     url = new_postgres_database(postgres_server())
     said = {

@@ -7,6 +7,7 @@ Must not know: engines, connections.
 
 import inspect
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -96,10 +97,20 @@ def _check_names(url: sa.URL) -> None:
     takes = inspect.signature(asyncpg.connect).parameters.keys()
     unknown = sorted(url.query.keys() - takes - {"sslmode", "connect_timeout", _OF_SQLALCHEMY})
     if unknown:
+        # With an "@" behind the "?" all of that may be a password that was not escaped.
+        is_secret = any("@" in said for said in _flat(url.query.items()))
+        named = "" if is_secret else f" ({', '.join(unknown)})"
         raise ConfigurationError(
-            f"the database's URL has an option that asyncpg does not know ({', '.join(unknown)}); nothing was opened. "
-            "Leave it out"
+            f"the database's URL has an option that asyncpg does not know{named}; nothing was opened. Leave it out"
+            + (", or write %3F for a ? and %40 for an @ of the password" if is_secret else "")
         )
+
+
+def _flat(query: Iterable[tuple[str, str | tuple[str, ...]]]) -> Iterator[str]:
+    """Every word of a query."""
+    for name, value in query:
+        yield name
+        yield from (value,) if isinstance(value, str) else value
 
 
 def _checked(name: str, value: str | tuple[str, ...]) -> str | float | bool:
