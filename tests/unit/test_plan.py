@@ -6,10 +6,12 @@ import pytest
 from twitor_fsm.core import plan as ops
 from twitor_fsm.core.listing import End, Known, Mark
 from twitor_fsm.core.progress import Progress, Rules, begin
+from twitor_fsm.core.recovery import PAUSE_SLACK_S, WINDOW_S
 from twitor_fsm.core.states import DEFAULT_SPEC, SessionValue, State, Trigger
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 
 NOW = 1000.0
+LONGEST_CLOSED_S = WINDOW_S + PAUSE_SLACK_S
 
 
 def page_in_hand(
@@ -63,7 +65,15 @@ def test_nothing_is_fetched_ahead_of_an_end() -> None:
     )
 
 
-@pytest.mark.parametrize(("until", "ahead"), [(NOW + 1, None), (NOW, ops.Fetch("3", 3))])
+@pytest.mark.parametrize(
+    ("until", "ahead"),
+    [
+        (NOW + 1, None),
+        (NOW + LONGEST_CLOSED_S, None),
+        (NOW + LONGEST_CLOSED_S + 1, ops.Fetch("3", 3)),
+        (NOW, ops.Fetch("3", 3)),
+    ],
+)
 def test_nothing_is_fetched_ahead_of_a_limits_reset(until: float, ahead: ops.Fetch | None) -> None:
     assert planned(page_in_hand().closed(until)).prefetch == ahead
 
@@ -73,6 +83,7 @@ def test_nothing_is_fetched_ahead_of_a_limits_reset(until: float, ahead: ops.Fet
     [
         (NOW + 1, ops.Post(Trigger.RATE_LIMITED, ErrorCategory.RATE_LIMIT, Reason.CLOSED_UNTIL)),
         (NOW, ops.Fetch(None, 3)),
+        (NOW + LONGEST_CLOSED_S + 1, ops.Fetch(None, 3)),  # noted before the clock was set back
     ],
 )
 def test_a_page_is_asked_for_from_the_instant_of_the_reset(

@@ -12,7 +12,7 @@ import attrs
 
 from .listing import Place
 from .progress import PageInHand, Progress, Status
-from .recovery import MAX_BACKOFF_S, RecoveryStrategy
+from .recovery import MAX_BACKOFF_S, RecoveryStrategy, is_believable
 from .states import Kind, SessionValue, State, Trigger
 from .taxonomy import ErrorAction, ErrorCategory, Reason
 
@@ -204,9 +204,14 @@ def _next_page(progress: Progress, now: float) -> Operation:
         return Post(Trigger.CANCEL, reason=Reason.MAX_ITEMS)
     if progress.redo:
         return FetchSkipped()
-    if progress.closed_until is not None and now < progress.closed_until:
+    if _is_closed(progress, now):
         return Post(Trigger.RATE_LIMITED, ErrorCategory.RATE_LIMIT, Reason.CLOSED_UNTIL)
     return Fetch(progress.mark.cursor, progress.mark.page_size)
+
+
+def _is_closed(progress: Progress, now: float) -> bool:
+    """Whether the source's limit is used up; not by a time that was noted before the clock was set back."""
+    return progress.closed_until is not None and is_believable(progress.closed_until, now=now)
 
 
 def _within_page(progress: Progress, page: PageInHand) -> Operation:
@@ -239,7 +244,6 @@ def _ahead(progress: Progress, now: float) -> Fetch | None:
     most = progress.rules.max_items
     if most is not None and progress.fresh_with_page >= most:
         return None
-    is_closed = progress.closed_until is not None and now < progress.closed_until
-    if is_closed or not progress.rules.prefetch:
+    if _is_closed(progress, now) or not progress.rules.prefetch:
         return None
     return Fetch(verdict.mark.cursor, verdict.mark.page_size)
