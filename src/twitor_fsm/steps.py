@@ -463,7 +463,22 @@ class Steps:
                     retryable=False,
                 ) from refusal
             strategy = self._strategy(ErrorCategory.DATABASE, reason, message)
+            if not self._allows(Trigger.ITEM_SKIPPED, strategy):  # in a state of an app's own
+                raise StoreUnavailable(
+                    f"the database refuses an item ({message}), and the machine lets none be left out in state "
+                    f"{str(self._ledger.value.state)!r}; what was committed before stands, run again to leave it out",
+                    reason,
+                    retryable=False,
+                ) from refusal
             await self._post_strategy(Trigger.ITEM_SKIPPED, strategy, "commit", index=index)
+
+    def _allows(self, trigger: str, strategy: RecoveryStrategy) -> bool:
+        facts = self.facts(strategy.category, strategy.reason, strategy.message)
+        try:
+            self._machine.step(self._ledger.value, trigger, facts)
+        except IllegalStep:
+            return False
+        return True
 
     async def release(self) -> str | None:
         """Leave a paused session to whoever comes first: its state is durable, its lease ends now.

@@ -11,12 +11,20 @@ from valkey_server import until
 
 from twitor_fsm.config import Settings
 from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy
-from twitor_fsm.core.states import State
+from twitor_fsm.core.states import (
+    DEFAULT_SPEC,
+    Durability,
+    Kind,
+    Row,
+    State,
+    StateDef,
+    endings,
+)
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.engine import CrawlEngine
 from twitor_fsm.errors import ItemsRefused, LeaseLost, SourceUnavailable, StoreUnavailable
 from twitor_fsm.events import Transition
-from twitor_fsm.sources.base import Page
+from twitor_fsm.sources.base import Item, Page
 from twitor_fsm.storage.base import Batch
 from twitor_fsm.storage.store import SqlStore
 from twitor_fsm.testing import ListSource, VirtualClock
@@ -214,3 +222,49 @@ async def test_a_cancel_ends_a_session_whose_bug_waits_for_the_store(
         report = await handle.wait()
 
         assert (report.state, report.reason) == ("shut_down", Reason.STOPPED_BY_USER)
+
+
+class Picky(SqlStore):
+    """Refuses one item."""
+
+    key = ""
+
+    async def commit(self, batch: Batch) -> str | None:
+        if any(new.item.key == self.key for new in batch.new):
+            raise ItemsRefused({self.key: (Reason.CONSTRAINT, "no such item")})
+        return await super().commit(batch)
+
+
+async def test_an_item_that_is_refused_in_a_state_of_an_apps_own_is_left_out_by_the_next_run(
+    db: str, clock: VirtualClock
+) -> None:
+    """The step into that state rides, so that items handled before it are written after it."""
+    keys = ids(40)
+    spec = DEFAULT_SPEC.extend(
+        states=[StateDef("aside", Kind.WAITING)],
+        rows=[
+            Row("step_aside", (State.RUNNING,), "aside", durability=Durability.RIDES),
+            *endings("aside"),
+        ],
+    )
+    store = Picky(db)
+    store.key = keys[1]
+
+    async def step_aside(item: Item, _fence: int) -> None:
+        if item.key == keys[4]:
+            handle.post("step_aside")
+
+    async with CrawlEngine(store, settings=Settings(), clock=clock, spec=spec) as engine:
+        handle = await engine.start(
+            ListSource(keys), user_id="me", handler=step_aside, page_size=20
+        )
+        await until(lambda: handle.state == "aside")
+        handle.cancel()
+        first = await handle.wait()
+        assert (first.state, first.reason) == ("shut_down", Reason.CONSTRAINT)
+        assert "lets none be left out in state 'aside'" in first.message
+
+        second = await engine.crawl(ListSource(keys), user_id="me")
+        assert second.completed
+        assert sorted(await stored(engine)) == sorted(set(keys) - {keys[1]})
+        assert [row.skip.key for row in await engine.skipped()] == [keys[1]]
