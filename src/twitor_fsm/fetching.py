@@ -13,7 +13,7 @@ import attrs
 
 from .classify import is_cancellation
 from .core.plan import Fetch
-from .errors import ConfigurationError, SourceError
+from .errors import ConfigurationError, RateLimited, SourceError
 from .inbox import end_task
 from .ledger import Work
 from .log_facts import doing
@@ -64,12 +64,18 @@ class Fetcher:
         if wanted is not None and self._ahead is None:
             self._ahead = (wanted, asyncio.create_task(self._request(wanted)))
 
-    async def drop(self) -> None:
-        """Give up what was fetched ahead."""
-        if self._ahead is not None:
-            task = self._ahead[1]
-            self._ahead = None
-            await end_task(task)
+    async def drop(self) -> float | None:
+        """Give up what was fetched ahead.
+
+        Returns:
+            Until when its answer, if there was one, says that the limit is used up, epoch seconds.
+        """
+        if self._ahead is None:
+            return None
+        task = self._ahead[1]
+        self._ahead = None
+        await end_task(task)
+        return _closed_until(task.result()) if task.done() and not task.cancelled() else None
 
     async def _request(self, wanted: Fetch) -> Page | Failed:
         """One page, or what went wrong; counted whatever becomes of it."""
@@ -93,6 +99,13 @@ class Fetcher:
         self._work.requests += page.usage.requests
         self._work.items_fetched += page.usage.items
         return page
+
+
+def _closed_until(answer: Page | Failed) -> float | None:
+    if isinstance(answer, Page):
+        return answer.usage.closed_until
+    until: object = answer.error.reset_at if isinstance(answer.error, RateLimited) else None
+    return until if isinstance(until, float) else None
 
 
 def _awaited(request: Awaitable[Page]) -> Awaitable[Page]:

@@ -266,7 +266,7 @@ class CrawlSession:
 
     async def _left(self) -> bool:
         """Leave a paused session; whether nothing came up meanwhile."""
-        await self._fetcher.drop()  # before the last commit: what it cost is counted
+        await self._give_up_ahead()
         try:
             async with self._heartbeat.resting():
                 wish = await self._steps.release()
@@ -445,8 +445,14 @@ class CrawlSession:
         self._steps.progress = self._steps.progress.handled()
         self._steps.recovered()
 
+    async def _give_up_ahead(self) -> None:
+        """Before the last commit, which then holds what that request cost, and what it was told of the limit."""
+        closed_until = await self._fetcher.drop()
+        if closed_until is not None:
+            self._steps.closed(closed_until)
+
     async def _run_cleanup(self) -> None:
-        await self._fetcher.drop()  # before the last commit, so that what it cost is counted
+        await self._give_up_ahead()
         tasks, self._cleanup = self._cleanup, ()
         self._cleanup_errors += await run_cleanup(
             tasks,

@@ -3,6 +3,7 @@
 import asyncio
 
 import attrs
+import pytest
 from scripted import ids
 from test_engine_corners import SPEC
 from valkey_server import until
@@ -72,3 +73,29 @@ async def test_a_pause_that_nobody_waits_for_counts_the_request_ahead(
         assert report.state == "paused_rate_limit"
         assert report.counters.requests == source.requests == 2
         assert (await engine.status(report.session_id)).counters == report.counters
+
+
+@pytest.mark.parametrize("is_refused", [False, True], ids=["the last one", "refused"])
+async def test_a_cancel_forgets_no_closed_window_that_the_request_ahead_was_told_of(
+    db: str, clock: VirtualClock, is_refused: bool
+) -> None:
+    opens_at = clock.now() + 600.0
+    source = ListSource(
+        ids(60),
+        script={2: RateLimited(opens_at)} if is_refused else {},
+        closed_until=lambda number: opens_at if number == 2 else None,
+    )
+
+    async def stop(_item: Item, _fence: int) -> None:
+        await until(lambda: source.requests == 2)
+        handle.cancel()
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        handle = await engine.start(source, user_id="me", handler=stop)
+        assert (await handle.wait()).state == "shut_down"
+
+        again = await engine.crawl(source, user_id="me", wait=False)
+
+        assert (again.state, source.requests) == ("paused_rate_limit", 2)
+        assert again.resume_at is not None
+        assert again.resume_at >= opens_at
