@@ -29,7 +29,7 @@ from .core.states import (
 )
 from .core.taxonomy import Reason
 from .effects import Action, check_actions
-from .errors import ConfigurationError, CrawlOwned, StoreError, TwitorError
+from .errors import ConfigurationError, CrawlOwned, TwitorError
 from .events import EventHub, Observer
 from .handle import CrawlHandle, CrawlOptions
 from .log_facts import logger_of
@@ -375,20 +375,16 @@ class CrawlEngine:
         running = list(self._running.values())
         self.cancel_all(Reason.SIGNAL)
         async with self._handing_over:
-            for session in running:
-                await session.ended.wait()
-            count, refusals = 0, list[StoreError]()
-            for session in running:
-                try:
-                    count += await self._left_to_others(session)
-                except StoreError as error:
-                    refusals.append(error)
-        if refusals:
-            raise refusals[0]
-        return count
+            leaving = [self._leave_to_others(session) for session in running]
+            outcomes = await asyncio.gather(*leaving, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return outcomes.count(True)
 
-    async def _left_to_others(self, session: CrawlSession) -> bool:
-        """Whether a session that is over has one behind it now, because it was cut short by us and by nobody else."""
+    async def _leave_to_others(self, session: CrawlSession) -> bool:
+        """Wait for a session's end; whether it has one behind it now, because it was cut short by us and by nobody else."""
+        await session.ended.wait()
         value, crawl = session.value, session.claim.session.crawl
         if value.state != State.SHUT_DOWN or value.reason != Reason.SIGNAL:
             return False

@@ -13,7 +13,15 @@ import pytest
 from scripted import ids
 from valkey_server import until
 
-from twitor_fsm import CrawlEngine, CrawlHandle, RateLimited, Reason, Settings, StoreUnavailable
+from twitor_fsm import (
+    CrawlEngine,
+    CrawlHandle,
+    Item,
+    RateLimited,
+    Reason,
+    Settings,
+    StoreUnavailable,
+)
 from twitor_fsm.core.records import Claim, CrawlKey
 from twitor_fsm.simulator import Simulator
 from twitor_fsm.storage.store import SqlStore
@@ -145,6 +153,31 @@ async def test_a_crawl_that_cannot_be_handed_over_keeps_no_other_from_it(
 
         assert await left(engine) == ["first", "second"]
         assert not engine._running
+
+
+async def test_a_crawl_that_ends_late_keeps_no_other_from_being_handed_over(
+    db: str, clock: VirtualClock
+) -> None:
+    """The host may be killed before it ends."""
+    clock.hold()
+    go_on = asyncio.Event()
+
+    async def late(_item: Item, _fence: int) -> None:
+        await go_on.wait()
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        await engine.start(ListSource(ids(3)), user_id="late", handler=late)
+        await paused(engine, "quick")
+        handing_over = asyncio.create_task(engine.hand_over())
+
+        async def is_quick_left() -> bool:
+            records = await engine.sessions(user_id="quick")
+            return [str(record.value.state) for record in records] == ["running", "shut_down"]
+
+        await until(is_quick_left)
+        assert not handing_over.done()
+        go_on.set()
+        assert await handing_over == 2
 
 
 async def test_an_engine_closes_when_its_crawls_are_handed_over(
