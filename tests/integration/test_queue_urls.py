@@ -114,12 +114,15 @@ async def test_nobody_listens() -> None:
     assert f"redis://me:***@127.0.0.1:{port}/0 (" in str(error)
     assert "refused" in str(error)
     assert "docker-compose -f docker-compose.valkey.yml up -d" in str(error)
+    assert "the project's repository" in str(error)
+    assert 'pip install "twitor-fsm[embedded]" and set VALKEY_URL=embedded' in str(error)
 
 
 async def test_no_such_host() -> None:
     error = await refusal(f"redis://:{PASSWORD}@no-such-host.invalid/0")
     assert isinstance(error, QueueUnavailable)
     assert "no such host" in str(error)
+    assert "embedded" not in str(error)  # which serves one machine
 
 
 async def test_the_line_is_cut_at_once() -> None:

