@@ -131,8 +131,18 @@ def next_step(
     now: float,
     has_checkpoint: bool = True,
     cleared: bool = False,
+    due: int = 0,
 ) -> str:
-    """What a person does about it; `cleared`: bookmarks are stored, and there is no checkpoint any more."""
+    """What a person does about it.
+
+    Args:
+        record: The crawl's last session.
+        db: What `--db` was, or None.
+        now: Epoch seconds.
+        has_checkpoint: Whether the crawl has one.
+        cleared: Bookmarks are stored, and there is no checkpoint any more.
+        due: Skipped items that are to be tried again.
+    """
     value = record.value
     if is_running(record):
         cancel = with_db(f"twitor sessions cancel {record.session_id}", db)
@@ -149,6 +159,9 @@ def next_step(
         return f"{_by_itself(record, now=now)}{again}   ({where})"
     if str(value.state) == "completed":
         is_file = record.crawl.source.startswith("file:")
+        if due:
+            new = "" if is_file else ", then brings what is new"
+            return f"{again}   (tries {count(due, 'skipped item')} again{new})"
         on = with_db("twitor export", db)
         return f"{on} > bookmarks.jsonl" if is_file else f"{again}   (brings what is new)"
     before = before_again(value.category, value.reason)

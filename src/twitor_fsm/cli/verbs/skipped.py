@@ -1,7 +1,7 @@
 """`twitor skipped`: items that were left out, and how to have them tried again."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,9 +13,20 @@ from ..terminal import emit, say, tell
 from ..words import ago, count, what_happened, with_db
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...engine import CrawlEngine
     from ...storage.base import SkippedRow
 
 SECTION = "Look"
+
+_DIGEST: Final = "sha256:"
+"""Begins the key of an item without an id."""
+
+_WHOLE: Final = len(_DIGEST) + 64
+
+_SHOWN: Final = 3
+_MANY: Final = 1_000_000
 
 
 @click.group(cls=NamingGroup, short_help="Items that were left out: list, try again.")
@@ -93,6 +104,8 @@ def retry_skipped(
 ) -> int:
     """Have skipped items (all, or those named by their KEYS) tried again.
 
+    A key that begins with sha256: may be shortened to any unique beginning, also to the one that a crawl shows.
+
     This marks them; the next crawl tries them first, from what was kept, without a request.
     """
 
@@ -100,7 +113,8 @@ def retry_skipped(
         async with opened(db) as engine:
             if user_id is not None:
                 await refuse_unknown_user(engine, user_id)
-            marked = await engine.retry_skipped(user_id, keys=keys or None)
+            wanted = await _whole(engine, user_id, keys) if keys else None
+            marked = await engine.retry_skipped(user_id, keys=wanted)
         if keys and not marked:
             raise Failure(
                 "none of these is a skipped item; nothing was changed. "
@@ -120,3 +134,37 @@ def retry_skipped(
         return 0
 
     return asyncio.run(run())
+
+
+async def _whole(
+    engine: "CrawlEngine", user_id: str | None, keys: "Sequence[str]"
+) -> tuple[str, ...]:
+    """The keys, those of digests that were shortened made whole; an id of the service is never guessed at.
+
+    Raises `Failure` for a beginning that several skipped items share.
+    """
+    if all(map(_is_plain, keys)):
+        return tuple(keys)
+    rows = await engine.store.skipped(user_id=user_id, limit=_MANY)
+    known = {row.skip.key for row in rows}
+    return tuple(
+        key if key in known or _is_plain(key) else _only_one(key, known) for key in keys
+    )
+
+
+def _is_plain(key: str) -> bool:
+    return not key.startswith(_DIGEST) or len(key) >= _WHOLE
+
+
+def _only_one(key: str, known: set[str]) -> str:
+    """The key with this beginning; itself if there is none."""
+    beginning = key.removesuffix("…")  # as a crawl shows it
+    found = sorted(other for other in known if other.startswith(beginning))
+    if len(found) <= 1:
+        return found[0] if found else key
+    more = ", ..." if len(found) > _SHOWN else ""
+    raise Failure(
+        f"{len(found)} skipped items begin with {key!r}; nothing was changed. "
+        f"Give more of the key: {', '.join(found[:_SHOWN])}{more}",
+        2,
+    )

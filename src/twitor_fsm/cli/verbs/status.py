@@ -160,4 +160,6 @@ def _next(last: "SessionRecord", crawl: Crawl, db: str | None, *, now: float) ->
     if isinstance(crawl.checkpoint, Exception):
         return "repair or clear its checkpoint, then run your crawl command again"
     has_checkpoint = crawl.checkpoint is not None
-    return next_step(last, db, now=now, has_checkpoint=has_checkpoint, cleared=crawl.cleared)
+    return next_step(
+        last, db, now=now, has_checkpoint=has_checkpoint, cleared=crawl.cleared, due=crawl.due
+    )
