@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -429,6 +429,22 @@ def test_a_missing_file_is_a_usage_error(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "bookmarks.db").exists()
 
 
+def test_an_empty_name_of_a_file_is_told_as_such(run: Run) -> None:
+    message = json.loads(run("crawl", "", "--json").stdout)["message"]
+    assert "the name of the file is empty" in message
+    assert "folder" not in message
+
+
+def test_several_files_go_one_after_the_other(run: Run, file: Path, tmp_path: Path) -> None:
+    result = run("crawl", str(file), "b c.json", "d.json", "--json")
+    message = json.loads(result.stdout)["message"]
+    assert result.exit_code == 2
+    assert "3 were given; nothing was started" in message
+    assert f"twitor crawl {file}, then twitor crawl 'b c.json', ..." in message
+    assert not (tmp_path / "bookmarks.db").exists()
+    assert "[OPTIONS] [x|FILE]\n" in run("crawl", "--help").stdout
+
+
 def test_max_items_ends_with_75_and_goes_on(run: Run, file: Path) -> None:
     first = run("crawl", str(file), "--max-items", "10", "--json")
     told = json.loads(first.stdout)
@@ -522,6 +538,36 @@ def test_skipped_items_are_listed_and_tried_again(crawled: Run, file: Path) -> N
     shown = crawled("skipped", "list", "--raw").stdout
     assert '{"text":' in shown
     assert "\x1b" not in shown
+
+
+def test_the_next_step_after_marking_skipped_items_is_a_crawl(crawled: Run) -> None:
+    crawled("skipped", "retry")
+    (crawl,) = json.loads(crawled("status", "--json").stdout)["crawls"]
+    assert crawl["skipped_due"] == 1
+    assert "twitor crawl page.json   (tries 1 skipped item again)" in crawl["next"]
+    assert "export" not in crawl["next"]
+
+
+def test_a_digest_may_be_shortened_and_an_id_may_not(run: Run, tmp_path: Path) -> None:
+    page = {"data": [{"text": f"no id {n}"} for n in range(17)] + [{"id": "123", "text": 7}]}
+    (tmp_path / "odd.json").write_text(json.dumps(page))
+    run("crawl", "odd.json")
+    keys = {s["id"] for s in json.loads(run("skipped", "list", "--json").stdout)["skipped"]}
+    digests = sorted(key for key in keys if key.startswith("sha256:"))
+    assert (len(keys), len(digests)) == (18, 17)
+    assert run("skipped", "retry", "12").exit_code == 2
+    assert run("skipped", "retry", "sha256:zz").exit_code == 2
+
+    # Seventeen keys with one of sixteen digits: two begin alike.
+    first, second = next(p for p in pairwise(digests) if p[0][:8] == p[1][:8])
+    shared = run("skipped", "retry", first[:8])
+    assert shared.exit_code == 2
+    assert "nothing was changed" in shared.stderr
+    assert first in shared.stderr
+    for short in (first[:15], f"{second[:15]}…"):
+        assert json.loads(run("skipped", "retry", short, "--json").stdout) == {"marked": 1}
+    rows = json.loads(run("skipped", "list", "--json").stdout)["skipped"]
+    assert {row["id"] for row in rows if row["due"]} == {first, second}
 
 
 def test_clearing_a_checkpoint_needs_a_yes(crawled: Run) -> None:

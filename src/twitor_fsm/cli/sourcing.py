@@ -120,7 +120,9 @@ def _file_source(wanted: Wanted, settings: "Settings", *, quiet: bool) -> "Sourc
         raise Failure(
             "--api-url and --expand are for crawling X, not a file; nothing was started", 2
         )
-    if not wanted.source or path.is_dir():
+    if not wanted.source:
+        raise Failure(f"the name of the file is empty; nothing was started. {reads}", 2)
+    if path.is_dir():
         raise Failure(f"{wanted.source!r} is a folder, no file; nothing was started. {reads}", 2)
     if not path.exists():
         raise Failure(f"there is no file {wanted.source!r}; nothing was started. {reads}", 2)

@@ -35,8 +35,25 @@ class Options:
     log_json: bool
 
 
+def _refuse_more(
+    ctx: click.Context, _param: click.Parameter, more: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Two names are two crawls, whose ends and options would be mixed up in one command."""
+    if more:
+        one_by_one = ", then ".join(
+            f"twitor {shlex.join(('crawl', name))}" for name in (ctx.params["source"], more[0])
+        )
+        raise click.UsageError(
+            f"one command crawls one file, and {1 + len(more)} were given; nothing was started. "
+            f"They go one after the other: {one_by_one}{', ...' if more[1:] else ''}",
+            ctx,
+        )
+    return more
+
+
 @click.command(short_help="Bring bookmarks into the database: starts, or resumes.")
 @click.argument("source", default="x", metavar="[x|FILE]")
+@click.argument("more", nargs=-1, metavar="", expose_value=False, callback=_refuse_more)
 @common
 @click.option("--api-url", metavar="URL", help="Another address of the API, such as a simulator's.")
 @user_id("Whose bookmarks.  [default: the database's only user, else whom the token belongs to]")
