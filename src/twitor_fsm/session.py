@@ -397,7 +397,11 @@ class CrawlSession:
         if isinstance(error, CursorRefused):
             again = self._steps.progress.cursor_refused()
             if again is not None:
-                _LOG.warning("%s; walking from the top", error, extra=self._teller.extra("fetch"))
+                _LOG.warning(
+                    "%s; the listing is walked from the top again",
+                    error,
+                    extra=self._teller.extra("fetch"),
+                )
                 self._steps.progress = again
                 return
         await self._steps.failed(error, "fetch")

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import socket
 import sqlite3
 import stat
@@ -443,6 +444,39 @@ def test_several_files_go_one_after_the_other(run: Run, file: Path, tmp_path: Pa
     assert f"twitor crawl {file}, then twitor crawl 'b c.json', ..." in message
     assert not (tmp_path / "bookmarks.db").exists()
     assert "[OPTIONS] [x|FILE]\n" in run("crawl", "--help").stdout
+
+
+def test_a_file_that_is_unknown_is_told_in_two_sentences(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "page.json.gz").write_bytes(b"\x1f\x8b\x08rest")
+    assert json.loads(run("crawl", "page.json.gz", "--json").stdout)["message"] == (
+        "nothing was started: 'page.json.gz' is not understood: it is packed with gzip; unpack it first (gunzip). "
+        "Nothing was stored of it"
+    )
+
+
+def test_a_file_damaged_midway_is_told_in_whole_sentences(run: Run, tmp_path: Path) -> None:
+    whole = json.dumps({"data": [post(n) for n in range(300)]})
+    (tmp_path / "cut.json").write_text(whole + whole[:20])
+    lines = run("crawl", "cut.json").stderr.splitlines()
+    (fatal,) = (line for line in lines if "fatal" in line)
+    assert "  fatal error, saving a checkpoint and ending: 'cut.json' is damaged: at byte" in fatal
+    assert fatal.endswith(
+        ". What stands before is stored and stays. Get a whole file and run again"
+    )
+
+
+def test_a_walk_that_begins_again_is_told_in_a_line_like_the_others(run: Run, file: Path) -> None:
+    run("crawl", "page.json", "--max-items", "10", "--page-size", "10")
+    os.utime(file, (1, 1))
+    result = run("crawl", "page.json")
+    assert result.exit_code == 0
+    assert re.search(
+        r"^\d\d:\d\d:\d\d  'page.json' is not, or no longer, the file that was being read; "
+        "the listing is walked from the top again$",
+        result.stderr,
+        re.MULTILINE,
+    )
+    assert "twitor: " not in result.stderr
 
 
 def test_max_items_ends_with_75_and_goes_on(run: Run, file: Path) -> None:

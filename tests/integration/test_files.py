@@ -565,6 +565,10 @@ UNKNOWN: dict[str, tuple[bytes, str]] = {
     "UTF-16 without a mark": ("[{}]".encode("utf-16-be"), "UTF-16"),
     "prose": (b"hello world, this is it", '"hello world, thi"'),
     "binary": (b"\x00\x01\x02\xff", "the bytes 00 01 02 ff"),
+    "binary with commas": (
+        b"_z\x9c,\xfe;\xab\xc3\n\x01\x1f,",
+        "it is no text: it begins with the bytes 5f 7a 9c",
+    ),
     "numbers": (b"[1,2,3]", "no objects"),
     "nested arrays": (b"[[{}]]", "no objects"),
     "other objects": (text([{"foo": 1, "b\x1bar": 2}]), "foo, b?ar"),
@@ -573,17 +577,25 @@ UNKNOWN: dict[str, tuple[bytes, str]] = {
 }
 
 
+NO_REMEDY = {
+    "sqlite", "another CSV", "prose", "binary", "binary with commas", "numbers", "nested arrays",
+    "other objects", "empty object", "bare posts",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", UNKNOWN)
-async def test_an_unknown_file_is_told_what_was_seen_and_what_is_understood(
+async def test_an_unknown_file_is_told_what_was_seen_and_what_to_do_or_else_what_is_understood(
     tmp_path: Path, kind: str
 ) -> None:
     content, seen = UNKNOWN[kind]
     with pytest.raises(UnreadableFile) as caught:
         await items(write(tmp_path, content))
     message = str(caught.value)
-    assert seen in message
-    assert "twitter-web-exporter" in message
-    assert "X API v2" in message
+    seen_in, _, understood = message.partition(". Nothing was stored of it")
+    assert seen in seen_in
+    assert understood.startswith(". Understood are: ") is (kind in NO_REMEDY)
+    assert ("X API v2" in understood) is (kind in NO_REMEDY)
+    assert ("CSV" in seen_in) is (kind == "another CSV")
     assert "private" not in message
     assert message.isprintable()
 

@@ -61,8 +61,8 @@ def short_key(key: str) -> str:
 _FIXED: Final = {
     Trigger.RECOVERED: "recovered: the request that failed has worked now",
     Trigger.RESUME: "the pause is over: going on",
-    Trigger.AUTH_FAILED: "the token is refused: {what}; ending",
-    Trigger.FATAL_FAILED: "fatal: {what}; saving a checkpoint and ending",
+    Trigger.AUTH_FAILED: "the token is refused, ending: {what}",
+    Trigger.FATAL_FAILED: "fatal error, saving a checkpoint and ending: {what}",
     Trigger.STORE_FAILED: "the database failed; ending without it",  # how, the end tells
     Trigger.CLEANED_UP: "",
     Trigger.ITEM_SKIPPED: "",

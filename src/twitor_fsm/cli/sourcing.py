@@ -130,7 +130,7 @@ def _file_source(wanted: Wanted, settings: "Settings", *, quiet: bool) -> "Sourc
     try:
         what = source.check()
     except UnreadableFile as exc:
-        raise Failure(f"{exc}; nothing was started", 2) from exc
+        raise Failure(f"nothing was started: {exc}", 2) from exc
     if not quiet:
         say(f"reading {path.name} as {what}")
     return source

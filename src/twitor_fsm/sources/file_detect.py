@@ -11,7 +11,7 @@ import attrs
 
 from .csv_split import CsvSplitter, Table, table_of
 from .file_elements import PIECE_BYTES, Elements, Pieces, Text
-from .file_words import is_one_giant, named, seen_in_head, seen_in_members, unknown
+from .file_words import is_one_giant, named, seen_in_members, strange, unknown, unknown_head
 from .formats import FORMATS, Format
 from .formats.api_pages import ApiPages
 from .formats.archive import ArchiveBookmarks, ArchiveLikes
@@ -80,7 +80,7 @@ def start_of(path: Path, text: Text) -> Found:
     table = table_of(begin, start, record_of)
     if table is not None:
         return Found(start, Shape.ROWS, table=table)
-    raise unknown(path, seen_in_head(begin))
+    raise unknown_head(path, begin)
 
 
 def _har(path: Path, text: Text, start: int) -> Found:
@@ -177,7 +177,7 @@ def _form_of(path: Path, members: dict[str, bytes]) -> Format:
         if seen is not None:
             raise unknown(path, seen)
     if form is None:
-        raise unknown(path, named(members))
+        raise strange(path, named(members))
     return form
 
 
@@ -204,5 +204,5 @@ def _first_objects(path: Path, text: Text, found: Found) -> list[dict[str, bytes
         if objects[0].get("bookmarked") != b"false":
             break  # one object tells the format; more only tell whether any post is bookmarked
     if not objects:
-        raise unknown(path, "it holds JSON, but no objects")
+        raise strange(path, "it holds JSON, but no objects")
     return objects

@@ -92,7 +92,7 @@ class Elements:
                 element = splitter.take()
             except NotJson as exc:
                 raise UnreadableFile(
-                    f"{shown(self.path)} is damaged: {exc}. {kept}; get a whole file and run again"
+                    f"{shown(self.path)} is damaged: {exc}. {kept}. Get a whole file and run again"
                 ) from exc
             if element is not None or splitter.is_ended:
                 return element

@@ -215,7 +215,7 @@ def _place_of(path: Path, cursor: str | None, print_: str) -> tuple[Format | Non
 
 def _another(path: Path) -> CursorRefused:
     return CursorRefused(
-        f"{shown(path)} is not, or no longer, the file that was being read (or it is being written): it has to be read from its start"
+        f"{shown(path)} is not, or no longer, the file that was being read (or it is being written)"
     )
 
 

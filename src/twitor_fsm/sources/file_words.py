@@ -17,10 +17,11 @@ __all__ = [
     "is_one_giant",
     "named",
     "printable",
-    "seen_in_head",
     "seen_in_members",
     "shown",
+    "strange",
     "unknown",
+    "unknown_head",
 ]
 
 _DEXIE: Final = re.compile(rb'\{\s*"formatName"\s*:\s*"dexie"')
@@ -34,8 +35,6 @@ _HEADS: Final = (
     (b"BZh", "it is packed with bzip2; unpack it first"),
     (b"\xfd7zXZ\x00", "it is packed with xz; unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "it is packed with 7-Zip; unpack it first"),
-    (b"SQLite format 3\x00", "it is an SQLite database"),
-    (b"%PDF", "it is a PDF document"),
     (b"\xd0\xcf\x11\xe0", "it is an old Office document; export the bookmarks again as JSON"),
     (b"\xff\xfe", "it is UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "it is UTF-16 text; save it as UTF-8"),
@@ -49,21 +48,30 @@ _HEADS: Final = (
     ),
     (b"<", "it is a web page or XML; export the bookmarks as JSON instead"),
 )
+_WITHOUT_REMEDY: Final = (
+    (b"SQLite format 3\x00", "it is an SQLite database"),
+    (b"%PDF", "it is a PDF document"),
+)
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f]")
+"""Characters that no text of people holds, in any encoding that ASCII is part of."""
 _SCRIPT: Final = re.compile(rb"window\.YTD\.(\w{1,60})", re.ASCII)
 _NAMES_SHOWN: Final = 8
 
 
 def unknown(path: Path, seen: str) -> UnreadableFile:
-    """The error for a file that is not understood.
+    """The error for a file that is known, and is none to be read.
 
     Args:
         path: The file.
-        seen: What it is, and what to do instead where that is known.
+        seen: What it is, and what to do instead.
     """
+    return UnreadableFile(f"{shown(path)} is not understood: {seen}. Nothing was stored of it")
+
+
+def strange(path: Path, seen: str) -> UnreadableFile:
+    """The error for a file of which nothing is known but what was seen: behind that, what would be understood."""
     understood = "; ".join(form.title.partition(":")[0] for form in FORMATS)
-    return UnreadableFile(
-        f"{shown(path)} is not understood: {seen}. Nothing was stored of it. Understood are: {understood}"
-    )
+    return UnreadableFile(f"{unknown(path, seen)}. Understood are: {understood}")
 
 
 def is_one_giant(text: bytes) -> bool:
@@ -71,8 +79,14 @@ def is_one_giant(text: bytes) -> bool:
     return _DEXIE.match(text) is not None
 
 
-def seen_in_head(text: bytes) -> str:
-    """What a file is that begins neither as JSON of bookmarks, nor as a CSV or script that we read."""
+def unknown_head(path: Path, text: bytes) -> UnreadableFile:
+    """The error for a file that begins neither as JSON of bookmarks, nor as a CSV or script that we read."""
+    known = _known_head(text)
+    return strange(path, _seen_in_head(text)) if known is None else unknown(path, known)
+
+
+def _known_head(text: bytes) -> str | None:
+    """What a file is whose beginning tells what to do instead; None for any other."""
     if _DEXIE.match(text):
         return (
             "it is the database export of twitter-web-exporter, which only that reads; there choose the bookmarks "
@@ -91,9 +105,19 @@ def seen_in_head(text: bytes) -> str:
             return what
     if _OWN_CSV.match(text):
         return "it is a CSV that `twitor export` wrote, which leaves things out; read back one with --format jsonl"
+    return None
+
+
+def _seen_in_head(text: bytes) -> str:
+    """What there is to say of any other beginning."""
+    for known, what in _WITHOUT_REMEDY:
+        if text.startswith(known):
+            return what
+    if _CONTROL.search(text):
+        return f"it is no text: it begins with {_described(text)}"
     if _CSV.match(text) and not text.lstrip().startswith(b"//"):
         names = ", ".join(printable(name) for name in _columns(text))
-        return f"it looks like CSV with the columns {names}, not those of twitter-web-exporter (id, full_text); export it as JSON instead"
+        return f"it looks like CSV with the columns {names}, not those of twitter-web-exporter (id, full_text)"
     return f"it begins with {_described(text)}, which is no JSON array or object"
 
 

@@ -175,9 +175,7 @@ def refusal(
             return by_code
     match status:
         case 400 | 404 if cursor_sent and problem.is_about_cursor:
-            return CursorRefused(
-                f"the service no longer knows the page token{problem.quoted}; the listing is walked from the top again"
-            )
+            return CursorRefused(f"the service no longer knows the page token{problem.quoted}")
         case 401:
             return AuthenticationFailed(
                 f"the service refuses the token{problem.quoted}: it is expired, revoked or of another app. "

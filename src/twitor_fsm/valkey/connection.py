@@ -56,9 +56,7 @@ class ServerOutOfMemory(QueueError):
     """The server refuses what would need memory."""
 
 
-_COMPOSE: Final = (
-    "Is it running? docker-compose -f docker-compose.valkey.yml up -d (the file is in the project's repository)"
-)
+_COMPOSE: Final = "Is it running? docker-compose -f docker-compose.valkey.yml up -d (the file is in the project's repository)"
 _WITHOUT: Final = (
     '; or, without a server: pip install "twitor-fsm[embedded]" and set VALKEY_URL=embedded'
 )

@@ -114,7 +114,7 @@ def command(
     with Stop(STOPPING) as stop:
         from ..logging_setup import log_records
 
-        with log_records(verbose=chosen.verbose, as_json=chosen.log_json):
+        with log_records(verbose=chosen.verbose, as_json=chosen.log_json, timed=not chosen.quiet):
             try:
                 return asyncio.run(_crawl(wanted, chosen, stop))
             except Exception as exc:

@@ -49,7 +49,7 @@ def command(
     with Stop(STOPPING) as stop:
         from ..logging_setup import log_records
 
-        with log_records(verbose=verbose):
+        with log_records(verbose=verbose, timed=not quiet):
             return asyncio.run(_demo(db, stop, as_json=as_json, quiet=quiet))
 
 

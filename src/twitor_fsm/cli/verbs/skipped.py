@@ -147,9 +147,7 @@ async def _whole(
         return tuple(keys)
     rows = await engine.store.skipped(user_id=user_id, limit=_MANY)
     known = {row.skip.key for row in rows}
-    return tuple(
-        key if key in known or _is_plain(key) else _only_one(key, known) for key in keys
-    )
+    return tuple(key if key in known or _is_plain(key) else _only_one(key, known) for key in keys)
 
 
 def _is_plain(key: str) -> bool:
