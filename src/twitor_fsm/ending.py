@@ -3,6 +3,8 @@
 Must not know: what led there, who reads it.
 """
 
+from typing import Final
+
 from .core.records import Claim
 from .core.states import State
 from .core.taxonomy import ErrorCategory, Reason
@@ -11,7 +13,10 @@ from .ledger import Ledger
 from .report import CrawlReport
 from .steps import Steps
 
-__all__ = ["report_of_run"]
+__all__ = ["RUN_AGAIN", "report_of_run"]
+
+RUN_AGAIN: Final = ", run again to go on"
+"""How the message ends of a session that was stopped midway."""
 
 
 def report_of_run(
@@ -68,9 +73,9 @@ def _message(ledger: Ledger, steps: Steps, category: ErrorCategory | None) -> st
     if state == State.COMPLETED:
         return "complete: everything in the listing is stored or recorded as skipped"
     if state == State.PAUSED_RATE_LIMIT:
-        return "paused until the rate limit resets; a checkpoint is saved, run again to go on"
+        return f"paused until the rate limit resets; a checkpoint is saved{RUN_AGAIN}"
     if category is not None:
         return ledger.message
     if steps.store_is_out:
-        return "stopped while the database was out; what was committed before stands, run again to go on"
-    return f"{ledger.message or 'stopped'}; a checkpoint is saved, run again to go on"
+        return f"stopped while the database was out; what was committed before stands{RUN_AGAIN}"
+    return f"{ledger.message or 'stopped'}; a checkpoint is saved{RUN_AGAIN}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from .errors import TwitorError
+from .errors import ConfigurationError, TwitorError
 from .small_http import Answer, SmallServer
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ FRESH_S: Final = 1.0
 
 OK: Final = "ok"
 NOT_OPEN: Final = "not open yet"
+CLOSING: Final = "closing: the worker ends"
 
 
 class Probes:
@@ -80,7 +81,11 @@ class Probes:
         """Both are open: from now on they are asked."""
 
         async def ask_database() -> str:
-            await engine.store.check()
+            try:
+                store = engine.store
+            except ConfigurationError:  # it was open: the worker closes it before this port
+                return CLOSING
+            await store.check()
             return OK
 
         async def ask_queue() -> str:

@@ -137,7 +137,7 @@ async def test_a_worker_is_ready_when_both_its_parts_answer(
         await engine.close()
         status, said = await port.ready()
         assert (status, said["queue"]) == (503, "ok")
-        assert "not open" in said["database"]
+        assert said["database"] == "closing: the worker ends"
 
 
 async def test_a_database_that_hangs_is_asked_once(

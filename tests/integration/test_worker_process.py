@@ -282,8 +282,9 @@ async def test_a_signal_ends_a_request_at_once_and_gives_the_crawl_back(site: Si
             assert (await site.health())["in_flight"] == 1
             worker.process.send_signal(signal.SIGTERM)
             assert await worker.ended() == 0
-    assert any(f"user {USER}: stopped; a checkpoint is saved" in line for line in worker.lines), (
-        worker.lines
+    (told,) = (line for line in worker.lines if f"user {USER}: " in line)
+    assert told.endswith(
+        "stopped; a checkpoint is saved, the crawl goes back to the queue; its session stored 0 bookmarks so far"
     )
     health = await site.health()
     assert (health["in_flight"], (health["queue_size"] or 0) + (health["delayed"] or 0)) == (0, 1)

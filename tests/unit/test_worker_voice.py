@@ -9,6 +9,7 @@ import pytest
 
 from twitor_fsm.cli.working import WorkerVoice
 from twitor_fsm.core.records import Counters
+from twitor_fsm.ending import RUN_AGAIN
 from twitor_fsm.events import Event, SessionEnded, SessionStarted
 from twitor_fsm.queue_manager import QueueHealth
 from twitor_fsm.sources.credentials import HOW_TO_GET_A_TOKEN
@@ -116,6 +117,19 @@ def test_how_to_get_a_token_is_told_once_however_many_need_one(
     assert "ended by an error: why; its session stored" in other
     assert len(again) == 2
     assert all(f"ended by an error: {refused}; its session stored" in line for line in again)
+
+
+def test_who_was_stopped_by_a_person_goes_on_when_asked_for_again(
+    voice: WorkerVoice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for reason in ("signal", "stopped_by_user"):
+        began, ended = events("shut_down", message=f"stopped; a checkpoint is saved{RUN_AGAIN}")
+        assert isinstance(ended, SessionEnded)
+        voice.observe(began)
+        voice.observe(attrs.evolve(ended, reason=reason))
+    by_signal, by_person = capsys.readouterr().err.splitlines()
+    assert "a checkpoint is saved, the crawl goes back to the queue; its session" in by_signal
+    assert "a checkpoint is saved, asked for again it goes on; its session" in by_person
 
 
 def test_a_crawl_counts_once_by_its_last_end(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.records import Counters
 from ..core.states import State
+from ..core.taxonomy import Reason
+from ..ending import RUN_AGAIN
 from ..events import Event, SessionEnded, SessionStarted
 from .terminal import say
 from .words import (
@@ -166,8 +168,17 @@ def _end(event: SessionEnded, message: str) -> str:
     if event.resume_at is not None:
         until = clock_time(event.resume_at, now=event.at)
         return f"paused by the rate limit until {until}; {kept} so far"
-    state, message = state_words(event.state), local_times(message, now=event.at)
+    state, message = state_words(event.state), local_times(_goes_on(event, message), now=event.at)
     return f"{message if message.startswith(state) else f'{state}: {message}'}; {kept} so far"
+
+
+def _goes_on(event: SessionEnded, message: str) -> str:
+    """The message of a session that was stopped midway: here nobody has to run it again, the queue brings it back."""
+    if not message.endswith(RUN_AGAIN):
+        return message
+    is_wanted = event.reason == Reason.STOPPED_BY_USER
+    then = "asked for again it goes on" if is_wanted else "the crawl goes back to the queue"
+    return f"{message.removesuffix(RUN_AGAIN)}, {then}"
 
 
 def _kept(counters: Counters) -> str:
