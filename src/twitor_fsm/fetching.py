@@ -20,7 +20,7 @@ from .log_facts import doing
 from .plugins import whole_number
 from .sources.base import End, InvalidRaw, Item, Page, Source, Usage
 
-__all__ = ["Failed", "Fetcher"]
+__all__ = ["Failed", "Fetcher", "page_of"]
 
 MAX_CURSOR: Final = 65_536
 """Characters of a cursor at most: it is written with every checkpoint."""
@@ -81,9 +81,7 @@ class Fetcher:
         """One page, or what went wrong; counted whatever becomes of it."""
         doing("fetch")
         try:
-            page = _checked(
-                await _awaited(self._source.fetch(self._user_id, wanted.cursor, wanted.page_size))
-            )
+            page = await page_of(self._source, self._user_id, wanted.cursor, wanted.page_size)
         except BaseException as exc:
             self._work.requests += exc.requests if isinstance(exc, SourceError) else 1
             if not is_cancellation(exc):
@@ -106,6 +104,21 @@ def _closed_until(answer: Page | Failed) -> float | None:
         return answer.usage.closed_until
     until: object = answer.error.reset_at if isinstance(answer.error, RateLimited) else None
     return until if isinstance(until, float) else None
+
+
+async def page_of(source: Source, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+    """What a source answers to a request, when it is a page.
+
+    Args:
+        source: Anybody's.
+        user_id: See `Source.fetch`, also for the others, and for what it raises.
+        cursor: Of the page.
+        page_size: Items wanted.
+
+    Raises:
+        ConfigurationError: It is none; says what came instead.
+    """
+    return _checked(await _awaited(source.fetch(user_id, cursor, page_size)))
 
 
 def _awaited(request: Awaitable[Page]) -> Awaitable[Page]:

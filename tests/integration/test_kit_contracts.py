@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from twitor_fsm.core.listing import End
-from twitor_fsm.errors import InvalidItem, SourceUnavailable
+from twitor_fsm.errors import ConfigurationError, InvalidItem, SourceUnavailable
 from twitor_fsm.simulator import Simulator
 from twitor_fsm.sources.base import InvalidRaw, Item, Page, Source
 from twitor_fsm.sources.files import FileBookmarks
@@ -22,6 +22,7 @@ from twitor_fsm.testing import (
     ListSource,
     SourceContract,
 )
+from twitor_fsm.testing.listings import read_listing
 from twitor_fsm.testing.trial import Handler
 
 IDS = [f"{n * 7919 % 1009}" for n in range(1, 26)]
@@ -167,7 +168,7 @@ async def test_a_source_that_breaks_a_promise_fails(
             return source(list(IDS), size=10)
 
     run: Callable[[], Coroutine[Any, Any, None]] = getattr(Contract(), test)
-    with pytest.raises((AssertionError, SourceUnavailable, TypeError)):
+    with pytest.raises((AssertionError, SourceUnavailable, ConfigurationError, TypeError)):
         await run()
 
 
@@ -190,6 +191,31 @@ async def test_what_a_source_always_leaves_out_is_missed_if_it_is_expected() -> 
     contract.expected_ids = IDS
     with pytest.raises(AssertionError):
         await contract.test_it_lists_something_and_each_id_once()
+
+
+class Undressed(ListSource):
+    """Its answer is the bare dict of a service."""
+
+    async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
+        bare: Any = {"items": [], "next_cursor": None}
+        return bare
+
+
+async def test_what_is_no_page_is_told_in_the_engines_words() -> None:
+    class Contract(SourceContract):
+        def make_source(self) -> Source:
+            return Undressed(list(IDS), page_sizes=(10,))
+
+    contract, source = Contract(), Undressed(list(IDS))
+    for asks in (
+        read_listing(source, "me"),
+        FaultySource(source, Faults()).fetch("me", None, None),
+        contract.test_a_page_names_the_next_one_or_an_end(),
+        contract.test_a_page_is_no_larger_than_was_asked_for(),
+        contract.test_a_crawl_of_it_survives(""),
+    ):
+        with pytest.raises(ConfigurationError, match="returned a dict instead of a Page"):
+            await asks
 
 
 async def _random(item: Item, fence: int) -> int:

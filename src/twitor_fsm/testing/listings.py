@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from ..fetching import page_of
 from ..sources.base import End, Source
 
 __all__ = ["MAX_PAGES", "Listing", "read_listing"]
@@ -33,14 +34,19 @@ class Listing:
 
 
 async def read_listing(source: Source, user_id: str) -> Listing:
-    """Walk a source from top to end, in its smallest pages, to know what a crawl has to bring."""
+    """Walk a source from top to end, in its smallest pages, to know what a crawl has to bring.
+
+    Raises:
+        ConfigurationError: It gave what is no page, as the engine would say.
+        AssertionError: It has no end.
+    """
     size = min(source.page_sizes, default=None)
     keys: dict[str, None] = {}
     above: dict[str | None, frozenset[str]] = {None: frozenset()}
     cursor: str | None = None
     try:
         for _ in range(MAX_PAGES):
-            page = await source.fetch(user_id, cursor, size)
+            page = await page_of(source, user_id, cursor, size)
             keys |= dict.fromkeys(item.key for item in page.items)
             if page.end is not End.MORE:
                 return Listing(tuple(keys), above)

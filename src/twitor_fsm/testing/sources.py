@@ -9,6 +9,7 @@ from collections.abc import Callable
 import attrs
 import msgspec
 
+from ..fetching import page_of
 from ..sources.base import End, InvalidRaw, Item, Page, Source, Usage
 from .clock import VirtualClock
 from .faults import Faults
@@ -163,7 +164,7 @@ class FaultySource:
         """The inner source's page, unless the plan says otherwise."""
         await self._faults.attempt(self._faults.page(cursor), "fetches")
         with self._clock.busy() if self._clock is not None else contextlib.nullcontext():
-            page = await self.inner.fetch(user_id, cursor, page_size)
+            page = await page_of(self.inner, user_id, cursor, page_size)
         self._faults.check_alive()
         return attrs.evolve(page, items=tuple(self._spoilt(item) for item in page.items))
 

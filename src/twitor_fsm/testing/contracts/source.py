@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from ...core.listing import End
+from ...fetching import page_of
 from ...sources.base import InvalidRaw, Item, Page, Source
 from ..listings import MAX_PAGES
 from ..mishaps import Plan
@@ -59,7 +60,7 @@ class SourceContract:
         found: list[Page] = []
         cursor: str | None = None
         while len(found) < MAX_PAGES:
-            page = await source.fetch(self.user_id, cursor, size)
+            page = await page_of(source, self.user_id, cursor, size)
             found.append(page)
             if page.end is not End.MORE:
                 await source.aclose()
@@ -131,7 +132,7 @@ class SourceContract:
         for cursor, page in reversed(asked):
             another = self.make_source()
             for anybody in (source, another):
-                again = await anybody.fetch(self.user_id, cursor, None)
+                again = await page_of(anybody, self.user_id, cursor, None)
                 assert [i.key for i in again.items] == [i.key for i in page.items], f"at {cursor!r}"
             await another.aclose()
         await source.aclose()
@@ -139,7 +140,7 @@ class SourceContract:
     async def test_a_page_is_no_larger_than_was_asked_for(self) -> None:
         source = self._made_source()
         for size in source.page_sizes:
-            page = await source.fetch(self.user_id, None, size)
+            page = await page_of(source, self.user_id, None, size)
             assert len(page.items) <= size
         await source.aclose()
 
