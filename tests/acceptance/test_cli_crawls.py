@@ -9,7 +9,7 @@ import re
 import shlex
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -550,6 +550,53 @@ async def test_a_terminal_gets_a_panel_and_colours_only_where_wanted(
     has_colours = re.search(r"\x1b\[[0-9;]*3[0-9]", shown) is not None
     assert has_colours is (no_color == "")
     assert shown.count("\x1b[?25h") >= shown.count("\x1b[?25l")  # the cursor is back
+
+
+ON_ITS_TERMINAL = (  # a session without one takes the first that it opens
+    "import os, signal, sys\n"
+    "os.open(os.ttyname(0), os.O_RDWR)\n"
+    "if 'nohup' in os.environ: signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    "from twitor_fsm.cli import main\n"
+    "main(sys.argv[1:])\n"
+)
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+async def test_a_terminal_that_is_closed_is_a_first_signal(
+    twitor: Twitor, quiet: tuple[str, ...]
+) -> None:
+    ours, theirs = pty.openpty()
+    async with Simulator(250, faults=slow()) as sim:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ON_ITS_TERMINAL, "crawl", "--api-url", sim.base_url, *quiet,
+            cwd=twitor.folder, env=twitor.environment,
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        while len(sim.ledger) < 3:  # noqa: ASYNC110 - "me", a page, the slow one
+            await asyncio.sleep(0.01)
+        os.close(ours)
+        assert await asyncio.wait_for(process.wait(), 30) == 75
+        shown = json.loads((await twitor("status", "--json")).out)["crawls"][0]
+        assert (shown["last_session"]["state"], shown["last_session"]["reason"]) == (
+            "shut_down",
+            "signal",
+        )
+
+
+async def test_a_command_under_nohup_outlives_its_terminal(twitor: Twitor) -> None:
+    ours, theirs = pty.openpty()
+    async with Simulator(250, faults=slow(1.0)) as sim:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ON_ITS_TERMINAL, "crawl", "--api-url", sim.base_url,
+            cwd=twitor.folder, env={**twitor.environment, "nohup": "1"},
+            stdin=theirs, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        while len(sim.ledger) < 3:  # noqa: ASYNC110 - "me", a page, the slow one
+            await asyncio.sleep(0.01)
+        os.close(ours)
+        assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 async def test_an_early_end_is_not_believed(twitor: Twitor) -> None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a graceful end, the second ends the process at once; so may a time limit.
+"""SIGINT, SIGTERM and SIGHUP: the first asks for a graceful end, the second ends the process at once; so may a time limit.
 
 Handlers are installed before anything heavy is loaded. Before that, while the interpreter itself starts (some tenths of a
 second), a signal ends the process as the system does: nothing has been opened by then.
@@ -35,8 +35,11 @@ _TELL_S: Final = 0.5
 """How long telling of an end may hold it up: whoever should read may have stopped reading."""
 
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STREAMS: Final = (0, 1, 2)
+
 _BEGIN: Final = b"\0"
-_BEGINNINGS: Final = (_BEGIN, bytes([signal.SIGINT]), bytes([signal.SIGTERM]))
+_BEGINNINGS: Final = (_BEGIN, *(bytes([number]) for number in _SIGNALS))
 """What begins the time of an end: our own word, or a signal as the interpreter writes it."""
 
 
@@ -120,9 +123,12 @@ class Stop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._react: Callable[[], Any] | None = None
         self._before: dict[int, Any] = {}
+        self._terminals = [stream for stream in _STREAMS if os.isatty(stream)]
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # under nohup: it goes on
             try:
                 self._before[number] = signal.signal(number, self._caught)
             except ValueError:  # not the main thread: whoever runs us there has the signals
@@ -158,6 +164,8 @@ class Stop:
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         now = self._clock.monotonic()
+        if number == signal.SIGHUP:
+            self._leave_terminals()
         if not self.asked:
             self.asked, self._at = True, now
             self.hurry()
@@ -169,6 +177,13 @@ class Stop:
             show_cursor()
             os.write(2, b"ended at once; the last checkpoint stands\n")
             os._exit(128 + number)
+
+    def _leave_terminals(self) -> None:
+        """A terminal that was closed takes no word more: what is written to it would fail."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in self._terminals:
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
 
     def _begin(self) -> None:
         say(self._message, colour="yellow")
