@@ -106,7 +106,8 @@ def retry_skipped(
 
     A key that begins with sha256: may be shortened to any unique beginning, also to the one that a crawl shows.
 
-    This marks them; the next crawl tries them first, from what was kept, without a request.
+    This marks them; the next crawl of the same source tries them first, from what was kept, without a request. A file
+    that was changed since is another source.
     """
 
     async def run() -> int:
@@ -125,8 +126,8 @@ def retry_skipped(
             emit({"marked": marked})
         elif marked:
             tell(
-                f"{count(marked, 'skipped item')} marked; the next crawl tries "
-                f"{'it' if marked == 1 else 'them'} first: run your crawl command again, with the "
+                f"{count(marked, 'skipped item')} marked; the next crawl of the same source (an X "
+                f"account, or a file as it was) tries {'it' if marked == 1 else 'them'} first: run your crawl command again, with the "
                 f"options you crawled with{'' if db is None else with_db(' and', db)}"
             )
         else:
