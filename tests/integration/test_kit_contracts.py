@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -197,8 +197,7 @@ class Undressed(ListSource):
     """Its answer is the bare dict of a service."""
 
     async def fetch(self, user_id: str, cursor: str | None, page_size: int | None) -> Page:
-        bare: Any = {"items": [], "next_cursor": None}
-        return bare
+        return cast("Page", {"items": [], "next_cursor": None})
 
 
 async def test_what_is_no_page_is_told_in_the_engines_words() -> None:
