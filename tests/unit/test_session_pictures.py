@@ -1,5 +1,6 @@
 """What a picture says of a session is what its journal says."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -197,6 +198,22 @@ def test_a_session_that_nobody_has_begun_is_drawn_as_asked_for() -> None:
     assert "not begun for 9 s." in drawn
     assert "not begun: it is only asked for" in drawn
     assert "running" not in drawn
+
+
+@pytest.mark.parametrize("lasted_s", [0.0, 0.0011, 900.0])
+@pytest.mark.parametrize("since_s", [0.0, 0.00074, 5000.0])
+def test_a_final_state_is_a_narrow_end_without_a_duration(lasted_s: float, since_s: float) -> None:
+    rows = journal_of([Happening(lasted_s, "finish", reason="end_verified")])
+    now = START + lasted_s + since_s
+
+    drawn = render_timeline(rows, started_at=START, now=now)
+
+    (wide,) = re.findall(r'<rect class="final full"[^>]* width="([\d.]+)"', drawn)
+    assert 7.0 < float(wide) < 10.0
+    assert drawn.count(">completed</text>") == 2, "its lane's name, and its own"
+    assert ". completed. 1 checkpoints" in drawn
+    assert not since_s or span_text(since_s) not in drawn
+    assert "completed for" not in drawn
 
 
 def test_a_clock_that_falls_makes_no_span_negative() -> None:

@@ -53,7 +53,7 @@ class Timeline:
     """What there is to draw.
 
     Attributes:
-        spans: In order, without gaps.
+        spans: In order, without gaps; that of a final state is a moment, whatever time has passed since.
         states: States that were visited, with their kinds: work first, ends last, else in the order of the machine;
             before them `NOT_BEGUN`, if the session was asked for before anybody began it.
         errors: Each error, in the lane of its category.
@@ -95,7 +95,7 @@ class Timeline:
         """
         steps = tuple(replay(journal, spec))
         initial = str(spec.initial) if begun else NOT_BEGUN
-        spans = tuple(_spans(initial, steps, started_at, now))
+        spans = _ended(tuple(_spans(initial, steps, started_at, now)), spec)
         visited = {span.state for span in spans}
         in_lanes = sorted(spec.states, key=lambda state: _LANES.index(state.kind))
         counts = list(_items(steps))
@@ -131,6 +131,11 @@ class Timeline:
         """Epoch seconds."""
         return self.spans[-1].end if self.spans else 0.0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last state is a final one."""
+        return bool(self.spans) and dict(self.states)[self.spans[-1].state] is Kind.FINAL
+
     def spent(self, state: str) -> float:
         """Seconds in a state."""
         return sum(span.end - span.begin for span in self.spans if span.state == state)
@@ -157,6 +162,14 @@ def _spans(
             state, begin = step.row.target, end
     last = steps[-1].row.at if now is None else now
     yield Span(state, begin, max(begin, last))
+
+
+def _ended(spans: tuple[Span, ...], spec: MachineSpec) -> tuple[Span, ...]:
+    """Nothing happens in a final state any more: how long ago it was reached is no part of the session."""
+    finals = {str(state.name) for state in spec.states if state.kind is Kind.FINAL}
+    if not spans or spans[-1].state not in finals:
+        return spans
+    return *spans[:-1], attrs.evolve(spans[-1], end=spans[-1].begin)
 
 
 def _is_first(row: JournalRow) -> bool:
@@ -196,8 +209,16 @@ class Scale:
     shortened: tuple[bool, ...]
 
     @classmethod
-    def of(cls, spans: tuple[Span, ...]) -> "Scale":
-        """Measure spans."""
+    def of(cls, spans: tuple[Span, ...], *, is_over: bool = False) -> "Scale":
+        """Measure spans; when all is over, the last one is the end, which gets `SHORTEST` however short the others are."""
+        if not is_over or len(spans) == 1:
+            return cls._of(spans)
+        before = cls._of(spans[:-1])
+        begins = tuple(begin * (1.0 - SHORTEST) for begin in before.begins)
+        return cls(spans, (*begins, 1.0), (*before.shortened, False))
+
+    @classmethod
+    def _of(cls, spans: tuple[Span, ...]) -> "Scale":
         lengths = [span.end - span.begin for span in spans]
         limit = _limit(lengths)
         drawn = [min(length, limit) for length in lengths]

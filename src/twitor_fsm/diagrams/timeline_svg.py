@@ -54,7 +54,10 @@ def draw(
     label = max(width(name, _SIZE) for name in names) + 26.0
     head = MARGIN + (22.0 if title else 0.0) + 15.0 * len(said)
     field = _Field(
-        MARGIN + label + 60.0, WIDTH - MARGIN - 44.0, head + 20.0, Scale.of(timeline.spans)
+        MARGIN + label + 60.0,
+        WIDTH - MARGIN - 44.0,
+        head + 20.0,
+        Scale.of(timeline.spans, is_over=timeline.is_over),
     )
     lanes = len(timeline.states) + len(errors) + 1
     bottom = field.top + lanes * _LANE
@@ -82,9 +85,12 @@ def draw(
 
 def describe(timeline: Timeline) -> str:
     """The picture in sentences, for those who do not see it."""
+    lasting = timeline.spans[:-1] if timeline.is_over else timeline.spans
     sentences = [
-        f"{clipped(span.state)} for {span_text(span.end - span.begin)}." for span in timeline.spans
+        f"{clipped(span.state)} for {span_text(span.end - span.begin)}." for span in lasting
     ]
+    if timeline.is_over:
+        sentences.append(f"{clipped(timeline.spans[-1].state)}.")
     for category, marks in _by_lane(timeline.errors).items():
         sentences.append(f"{len(marks)} {category}.")
     sentences.append(f"{len(timeline.checkpoints)} checkpoints at steps.")
@@ -123,7 +129,9 @@ def _beside(name: str, y: float, beside: str) -> Iterator[str]:
 
 def _grid(timeline: Timeline, field: _Field, bottom: float) -> Iterator[str]:
     """A line at each change of state; its time is written where there is room."""
-    begins = [span.begin for span in timeline.spans] + [timeline.end]
+    begins = [span.begin for span in timeline.spans]
+    if not timeline.is_over:
+        begins.append(timeline.end)
     free = field.left - 1.0
     for index, at in enumerate(begins):
         x = field.left + field.scale.begins[index] * (field.right - field.left) if begins else 0.0
@@ -139,6 +147,7 @@ def _grid(timeline: Timeline, field: _Field, bottom: float) -> Iterator[str]:
 
 
 def _states(timeline: Timeline, field: _Field) -> Iterator[str]:
+    """The times in each state as bars; a final state, which has none, as an end with its name."""
     lanes = {state: field.lane(index) for index, (state, _) in enumerate(timeline.states)}
     kinds = dict(timeline.states)
     for state, kind in timeline.states:
@@ -151,10 +160,16 @@ def _states(timeline: Timeline, field: _Field) -> Iterator[str]:
         x0 = field.left + left * (field.right - field.left)
         x1 = field.left + right * (field.right - field.left)
         y = lanes[span.state]
+        is_end = kinds[span.state] is Kind.FINAL
+        classes = f"{kinds[span.state].value}{' full' if is_end else ''}"
         yield (
-            f'<rect class="{kinds[span.state].value}" x="{number(x0)}" y="{number(y - _BAR / 2)}" width="{number(max(2.0, x1 - x0))}" '
+            f'<rect class="{classes}" x="{number(x0)}" y="{number(y - _BAR / 2)}" width="{number(max(2.0, x1 - x0))}" '
             f'height="{_BAR:g}" rx="3" stroke-width="1.2"/>'
         )
+        if is_end:
+            name = clipped(span.state)
+            yield from _backed(name, x0 - 7.0 - width(name, _SMALL), y + 3.2)
+            continue
         if short:
             yield from _break((x0 + x1) / 2, y)
         text = span_text(span.end - span.begin)
