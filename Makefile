@@ -46,7 +46,7 @@ nightly: $(STAMP)  ## Simulate 10,000 seeds (SEEDS= for another number) and prov
 mutants: $(STAMP)  ## Change the core one operator at a time; name the changes that no test notices (MODULES=, MINUTES=, WORKERS=)
 	WORKERS=$(WORKERS) $(BIN)/python tests/mutants.py $(MODULES) $(MINUTES)
 
-# Without the tests whose processes are killed (one that is killed writes no measurement) and with a tenth of the seeds.
+# Without the tests whose processes are killed, since one that is killed writes no measurement, and with a tenth of the seeds.
 UNMEASURED := tests/acceptance/test_kill_loop.py tests/acceptance/test_crash_points.py
 coverage: $(STAMP)  ## Run the suite under coverage and compare with the bars (not part of `make test`: it takes longer)
 	$(BIN)/coverage erase

@@ -148,6 +148,13 @@ def _planted(config: pytest.Config) -> "Planted | None":
     return PLANTED[name]
 
 
+def pytest_sessionstart() -> None:
+    """Under `make coverage`: commands that tests start are not measured. They would take twice as long, and what has a bar
+    is driven in the tests' own process."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # which was measured because of it
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 def pytest_sessionfinish() -> None:
     """Under `make coverage`: a worker of xdist is killed if servers of its tests take long to stop, so save before."""
     coverage = sys.modules.get("coverage")
