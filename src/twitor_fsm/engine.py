@@ -321,7 +321,7 @@ class CrawlEngine:
             The session as it is now; it may still be ending. Raises `SessionNotFound`.
         """
         if session_id in self._running:
-            self._running[session_id].cancel(reason)
+            self._running[session_id].cancel_for_good(reason)
             return await self.store.session(session_id)
         record = await self.store.wish_cancel(session_id, reason)
         for _ in range(_CANCEL_ROUNDS):
@@ -388,7 +388,7 @@ class CrawlEngine:
         value, crawl = session.value, session.claim.session.crawl
         if value.state != State.SHUT_DOWN or value.reason != Reason.SIGNAL:
             return False
-        if (await self.store.session(session.session_id)).is_unwanted:
+        if session.is_unwanted or (await self.store.session(session.session_id)).is_unwanted:
             return False
         return await self.reserve(crawl.user_id, crawl.source) is not None
 

@@ -83,7 +83,7 @@ class Fetcher:
         try:
             page = await page_of(self._source, self._user_id, wanted.cursor, wanted.page_size)
         except BaseException as exc:
-            self._work.requests += exc.requests if isinstance(exc, SourceError) else 1
+            self._work.requests += _requests_of(exc)
             if not is_cancellation(exc):
                 return Failed(exc)
             task = asyncio.current_task()
@@ -99,11 +99,17 @@ class Fetcher:
         return page
 
 
+def _requests_of(error: BaseException) -> int:
+    """How many requests were made for nothing; one, where what is said of it is no such number."""
+    said = whole_number(error.requests) if isinstance(error, SourceError) else None
+    return said if said is not None and 0 <= said < _NUMBERS else 1
+
+
 def _closed_until(answer: Page | Failed) -> float | None:
     if isinstance(answer, Page):
         return answer.usage.closed_until
     until: object = answer.error.reset_at if isinstance(answer.error, RateLimited) else None
-    return until if isinstance(until, float) else None
+    return _time(until) if isinstance(until, (int, float)) else None
 
 
 async def page_of(source: Source, user_id: str, cursor: str | None, page_size: int | None) -> Page:

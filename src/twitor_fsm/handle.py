@@ -68,7 +68,7 @@ class CrawlHandle:
 
     def cancel(self, reason: str = Reason.STOPPED_BY_USER) -> None:
         """End it gracefully: checkpoint, cleanup, then `shut_down`; `wait` returns the report."""
-        self._session.cancel(reason)
+        self._session.cancel_for_good(reason)
 
     def post(self, trigger: str, *, reason: str | None = None) -> None:
         """Send an event of an extended machine; those of the default machine are the session's own to send.

@@ -179,6 +179,8 @@ class CrawlSession:
         )
         if claim.closed_until is not None and is_believable(claim.closed_until, now=clock.now()):
             self._steps.closed(claim.closed_until)
+        self.is_unwanted = False
+        """Whether somebody cancelled it here, for whatever reason it may have been ending by then."""
         self.main: asyncio.Task[CrawlReport] | None = None
         """The session's own task, once it runs."""
         self._lost = False
@@ -190,6 +192,11 @@ class CrawlSession:
     def cancel(self, reason: str = Reason.STOPPED_BY_USER) -> None:
         """End gracefully: checkpoint, cleanup, then `shut_down`. Safe to call again, and after the end."""
         self.post(Trigger.CANCEL, reason=reason)
+
+    def cancel_for_good(self, reason: str) -> None:
+        """As `cancel`, for somebody who wants no more of this crawl unless the reason is that a process stops."""
+        self.is_unwanted |= reason not in {Reason.SIGNAL, Reason.TASK_CANCELLED}
+        self.cancel(reason)
 
     def post(self, trigger: str, *, reason: str | None = None, message: str = "") -> None:
         """Put an event into the inbox (an extended machine has triggers of its own); cancel goes first."""
@@ -295,16 +302,16 @@ class CrawlSession:
                 turn = partial(self._end_for, exc)
             except Exception as exc:
                 bugs += 1
-                if bugs > 1:
+                if bugs > 2:
                     raise
-                turn = partial(self._end_for, exc)
+                turn = partial(self._end_for, exc, again=bugs > 1)
 
-    async def _end_for(self, problem: Exception) -> bool:
+    async def _end_for(self, problem: Exception, *, again: bool = False) -> bool:
         """A turn of its own for what nothing foresaw: its event may fail as any other."""
         if isinstance(problem, StoreError):
             await self._steps.store_failed(problem)
         else:
-            await self._steps.broke(problem)
+            await self._steps.broke(problem, again=again)
         return True
 
     async def _turn(self) -> bool:

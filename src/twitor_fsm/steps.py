@@ -152,8 +152,12 @@ class Steps:
             trigger = ops.trigger_for(strategy, of_item=False)
             await self._post_strategy(trigger, strategy, "fetch")
 
-    async def broke(self, error: Exception) -> None:
+    async def broke(self, error: Exception, *, again: bool = False) -> None:
         """Something raised that nobody foresaw: a bug, of ours or of an app's policy. The session ends, its work is kept.
+
+        Args:
+            error: What was raised.
+            again: Not for the first time: what is pending may be why (an item that is refused, say), and is left out.
 
         Raises:
             Exception: It is ending already; the row stays as it is, and the next start buries it.
@@ -167,7 +171,7 @@ class Steps:
         )
         facts = self.facts(ErrorCategory.FATAL, Reason.BUG, message)
         self._teller.broke(facts, operation="session")
-        await self.post(Trigger.FATAL_FAILED, facts)
+        await self.post(Trigger.FATAL_FAILED, facts, durability=Durability.ALONE if again else None)
 
     async def store_failed(self, error: StoreError) -> None:
         """The store is out: end without it."""
@@ -274,8 +278,10 @@ class Steps:
             return
         await self.post(trigger, facts)
 
-    async def post(self, trigger: str, facts: Facts) -> None:
-        """Take one event through the machine, and make it true as its row says.
+    async def post(
+        self, trigger: str, facts: Facts, *, durability: Durability | None = None
+    ) -> None:
+        """Take one event through the machine, and make it true as its row says, or as `durability` does.
 
         Raises:
             LeaseLost, StoreUnavailable, Interrupted: It did not become true; the old value stands.
@@ -287,7 +293,7 @@ class Steps:
         except IllegalStep as exc:
             await self._illegal(exc, facts)
             return
-        match step.durability:
+        match durability or step.durability:
             case Durability.RIDES:
                 self._adopt(step)
             case Durability.AT_ONCE:
@@ -389,6 +395,8 @@ class Steps:
             await self._refused(exc)
             if trigger == Trigger.CANCEL and value.reason != Reason.MAX_ITEMS:  # decided afresh
                 self._cancel(value.reason or Reason.STOPPED_BY_USER)
+            elif trigger is not None and facts is not None and facts.reason == Reason.BUG:
+                await self.post(trigger, facts)  # which no plan would decide on afresh
             return
         self.progress = progress.committed(save)
         self._skipped_durably = len(self.skipped)

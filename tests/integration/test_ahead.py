@@ -1,6 +1,7 @@
 """A request that is begun before its page is waited for: it is made once, and counted whatever becomes of it."""
 
 import asyncio
+from typing import Any
 
 import attrs
 import pytest
@@ -8,7 +9,7 @@ from scripted import ids
 from test_engine_corners import SPEC
 from valkey_server import until
 
-from twitor_fsm import CrawlEngine, Item, RateLimited, Settings
+from twitor_fsm import CrawlEngine, Item, RateLimited, Settings, SourceUnavailable
 from twitor_fsm.sources.base import Page
 from twitor_fsm.testing import ListSource, VirtualClock
 
@@ -75,14 +76,14 @@ async def test_a_pause_that_nobody_waits_for_counts_the_request_ahead(
         assert (await engine.status(report.session_id)).counters == report.counters
 
 
-@pytest.mark.parametrize("is_refused", [False, True], ids=["the last one", "refused"])
+@pytest.mark.parametrize("refusal", [None, float, int], ids=["the last one", "refused", "whole"])
 async def test_a_cancel_forgets_no_closed_window_that_the_request_ahead_was_told_of(
-    db: str, clock: VirtualClock, is_refused: bool
+    db: str, clock: VirtualClock, refusal: type[float] | None
 ) -> None:
     opens_at = clock.now() + 600.0
     source = ListSource(
         ids(60),
-        script={2: RateLimited(opens_at)} if is_refused else {},
+        script={2: RateLimited(refusal(opens_at))} if refusal is not None else {},
         closed_until=lambda number: opens_at if number == 2 else None,
     )
 
@@ -99,3 +100,23 @@ async def test_a_cancel_forgets_no_closed_window_that_the_request_ahead_was_told
         assert (again.state, source.requests) == ("paused_rate_limit", 2)
         assert again.resume_at is not None
         assert again.resume_at >= opens_at
+
+
+@pytest.mark.parametrize("said", [None, "two", -1, 2**40])
+async def test_a_request_ahead_that_counts_itself_oddly_counts_as_one_and_spoils_no_end(
+    db: str, clock: VirtualClock, said: Any
+) -> None:
+    error = SourceUnavailable("away")
+    error.requests = said
+    source, cleaned = ListSource(ids(60), script={2: error}), asyncio.Event()
+
+    async def stop(_item: Item, _fence: int) -> None:
+        await until(lambda: source.requests == 2)
+        handle.cancel()
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        handle = await engine.start(source, user_id="me", handler=stop, cleanup=[cleaned.set])
+        report = await handle.wait()
+
+        assert (report.state, report.counters.requests) == ("shut_down", 2)
+        assert cleaned.is_set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from typing import Any
 
 import attrs
 import pytest
@@ -10,7 +11,7 @@ from test_engine_corners import SPEC
 from valkey_server import until
 
 from twitor_fsm.config import Settings
-from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy
+from twitor_fsm.core.recovery import ErrorFacts, Policy, RecoveryStrategy, decide
 from twitor_fsm.core.states import (
     DEFAULT_SPEC,
     Durability,
@@ -233,6 +234,61 @@ class Picky(SqlStore):
         if any(new.item.key == self.key for new in batch.new):
             raise ItemsRefused({self.key: (Reason.CONSTRAINT, "no such item")})
         return await super().commit(batch)
+
+
+def unready_for_networks(
+    error: ErrorFacts, policy: Policy, *, now: float, jitter: float
+) -> RecoveryStrategy:
+    """A policy that has its bug elsewhere."""
+    if error.category is ErrorCategory.NETWORK:
+        raise ZeroDivisionError(error.message)
+    return decide(error, policy, now=now, jitter=jitter)
+
+
+@pytest.mark.parametrize(("policy", "kept"), [(unready, 0), (unready_for_networks, 6)])
+async def test_a_bug_that_meets_an_item_which_is_refused_is_reported_all_the_same(
+    db: str, clock: VirtualClock, policy: Any, kept: int
+) -> None:
+    """What the policy can say of the item is said before; where it cannot, all that is pending is left to the next run."""
+    keys = ids(40)
+    store, cleaned = Picky(db), asyncio.Event()
+    store.key = keys[3]
+
+    async def away(item: Item, _fence: int) -> None:
+        if item.key == keys[7]:
+            raise SourceUnavailable("away")
+
+    async with CrawlEngine(store, settings=Settings(), clock=clock, policy=policy) as engine:
+        report = await engine.crawl(
+            ListSource(keys), user_id="me", handler=away, cleanup=[cleaned.set]
+        )
+
+        assert (report.state, report.reason, report.durable) == ("shut_down", Reason.BUG, True)
+        assert cleaned.is_set()
+        assert len(await stored(engine)) == kept
+        assert [row.skip.key for row in await engine.skipped()] == [keys[3]] * bool(kept)
+
+
+async def test_an_event_that_comes_while_a_bug_waits_for_the_store_does_not_undo_its_end(
+    db: str, clock: VirtualClock
+) -> None:
+    clock.hold()
+    store, cleaned = BuggyStore(db), asyncio.Event()
+    store.broken, store.error = frozenset({"shutting_down"}), StoreUnavailable("busy")
+    source = ListSource(ids(40), script=dict.fromkeys((1, 2), SourceUnavailable("away")))
+    async with CrawlEngine(
+        store, settings=Settings(), clock=clock, policy=unready, spec=SPEC
+    ) as engine:
+        handle = await engine.start(source, user_id="me", cleanup=[cleaned.set])
+        await until(lambda: clock.sleepers > 0)  # for the store
+        store.broken = frozenset()
+        handle.post("hold")
+        await until(lambda: handle.state == "on_hold")
+        handle.post("go_on")
+        report = await handle.wait()
+
+        assert (report.state, report.reason) == ("shut_down", Reason.BUG)
+        assert cleaned.is_set()
 
 
 async def test_an_item_that_is_refused_in_a_state_of_an_apps_own_is_left_out_by_the_next_run(

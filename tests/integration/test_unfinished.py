@@ -219,6 +219,30 @@ async def test_a_crawl_that_is_cancelled_elsewhere_while_its_host_stops_is_not_h
         assert await left(engine) == ["cut"]
 
 
+@pytest.mark.parametrize("reason", [Reason.STOPPED_BY_USER, Reason.SIGNAL])
+async def test_a_crawl_that_its_user_cancels_here_while_it_is_ended_is_not_handed_over(
+    db: str, clock: VirtualClock, reason: Reason
+) -> None:
+    go_on = asyncio.Event()
+
+    async def late(_item: Item, _fence: int) -> None:
+        await go_on.wait()
+
+    async with CrawlEngine(db, settings=Settings(), clock=clock) as engine:
+        by_id = await engine.start(ListSource(ids(3)), user_id="by id", handler=late)
+        by_handle = await engine.start(ListSource(ids(3)), user_id="by handle", handler=late)
+        handing_over = asyncio.create_task(engine.hand_over())
+        await asyncio.sleep(0)
+        await engine.cancel(by_id.session_id, reason)
+        by_handle.cancel(reason)
+        go_on.set()
+
+        wanted = ["by handle", "by id"] if reason is Reason.SIGNAL else []
+        assert await handing_over == len(wanted)
+        assert {(await handle.wait()).reason for handle in (by_id, by_handle)} == {Reason.SIGNAL}
+        assert await left(engine) == wanted
+
+
 async def test_a_restarted_app_finishes_what_was_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
