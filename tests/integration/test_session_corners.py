@@ -23,7 +23,13 @@ from twitor_fsm.core.states import (
 )
 from twitor_fsm.core.taxonomy import ErrorCategory, Reason
 from twitor_fsm.engine import CrawlEngine
-from twitor_fsm.errors import ItemsRefused, LeaseLost, SourceUnavailable, StoreUnavailable
+from twitor_fsm.errors import (
+    AuthenticationFailed,
+    ItemsRefused,
+    LeaseLost,
+    SourceUnavailable,
+    StoreUnavailable,
+)
 from twitor_fsm.events import Transition
 from twitor_fsm.sources.base import Item, Page
 from twitor_fsm.storage.base import Batch
@@ -234,6 +240,26 @@ class Picky(SqlStore):
         if any(new.item.key == self.key for new in batch.new):
             raise ItemsRefused({self.key: (Reason.CONSTRAINT, "no such item")})
         return await super().commit(batch)
+
+
+@pytest.mark.parametrize("error", [AuthenticationFailed("no"), SourceUnavailable("away")])
+async def test_a_journal_ends_with_as_many_items_as_its_session_has_seen(
+    db: str, clock: VirtualClock, error: Exception
+) -> None:
+    """What is handled and not yet durable is dropped by an end that saves no checkpoint."""
+    keys, store = ids(40), BuggyStore(db)
+    store.broken, store.error = frozenset({"retrying"}), StoreUnavailable("gone", retryable=False)
+
+    async def fail(item: Item, _fence: int) -> None:
+        if item.key == keys[17]:
+            raise error
+
+    async with CrawlEngine(store, settings=Settings(), clock=clock) as engine:
+        report = await engine.crawl(ListSource(keys), user_id="me", handler=fail)
+
+        last = (await engine.journal(report.session_id))[-1]
+        assert last.trigger == "cleaned_up"
+        assert last.facts["items"] == report.counters.seen == len(await stored(engine)) == 10
 
 
 def unready_for_networks(
