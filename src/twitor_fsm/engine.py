@@ -370,16 +370,27 @@ class CrawlEngine:
 
         Returns:
             How many. Raises the first `StoreError` if the database did not take one; what runs has ended all the same, and
-            the others are left as they should be.
+            the others are left as they should be. The log names each that it did not take.
         """
         running = list(self._running.values())
         self.cancel_all(Reason.SIGNAL)
         async with self._handing_over:
             leaving = [self._leave_to_others(session) for session in running]
             outcomes = await asyncio.gather(*leaving, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        failures = [
+            (session.claim.session.crawl, outcome)
+            for session, outcome in zip(running, outcomes, strict=True)
+            if isinstance(outcome, BaseException)
+        ]
+        for crawl, error in failures:
+            _LOG.error(
+                "crawl %s of user %s was cut short and is not left to others: %s",
+                crawl.source,
+                crawl.user_id,
+                error if isinstance(error, TwitorError) else type(error).__name__,
+            )
+        if failures:
+            raise failures[0][1]
         return outcomes.count(True)
 
     async def _leave_to_others(self, session: CrawlSession) -> bool:

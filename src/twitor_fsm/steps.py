@@ -287,7 +287,9 @@ class Steps:
             LeaseLost, StoreUnavailable, Interrupted: It did not become true; the old value stands.
         """
         ledger = self._ledger
-        is_ending = self._kinds[ledger.value.state] is Kind.ENDING  # what it dropped is not made up for
+        is_ending = (
+            self._kinds[ledger.value.state] is Kind.ENDING
+        )  # what it dropped is not made up for
         tally = self.progress.tally if is_ending else self.progress.pending_tally()
         facts = attrs.evolve(facts, items=tally.seen)
         try:

@@ -133,26 +133,31 @@ async def left(engine: CrawlEngine) -> list[str]:
 
 
 class Refusing(SqlStore):
-    """Lets nobody reserve a crawl of one user."""
+    """Lets nobody reserve crawls of some users."""
 
     async def claim(self, crawl: CrawlKey, *args: Any, **options: Any) -> Claim:
-        if crawl.user_id == "refused" and options["lease_s"] == 0.0:
+        if crawl.user_id.startswith("refused") and options["lease_s"] == 0.0:
             raise StoreUnavailable("busy", Reason.STORE_UNAVAILABLE)
         return await super().claim(crawl, *args, **options)
 
 
 async def test_a_crawl_that_cannot_be_handed_over_keeps_no_other_from_it(
-    db: str, clock: VirtualClock
+    db: str, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock.hold()
     async with CrawlEngine(Refusing(db), settings=Settings(), clock=clock) as engine:
-        await paused(engine, "refused", "first", "second")
+        await paused(engine, "refused", "first", "refused too", "second")
 
         with pytest.raises(StoreUnavailable, match="busy"):
             await engine.hand_over()
 
         assert await left(engine) == ["first", "second"]
         assert not engine._running
+    told = [record.getMessage() for record in caplog.records if "cut short" in record.getMessage()]
+    assert [message.partition(" was ")[0] for message in told] == [
+        "crawl x of user refused",
+        "crawl x of user refused too",
+    ]
 
 
 async def test_a_crawl_that_ends_late_keeps_no_other_from_being_handed_over(

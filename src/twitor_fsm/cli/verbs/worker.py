@@ -85,7 +85,7 @@ def command(
     drain_timeout: float | None,
     verbose: int,
 ) -> int:
-    """Take crawls from the queue and run them, until SIGTERM or SIGINT.
+    """Take crawls from the queue and run them, until SIGTERM, SIGINT or SIGHUP.
 
     Ask for crawls with `twitor enqueue crawl`. Any number of workers, on any number of machines, may
     share a queue and a database: each crawl has one owner at a time. A rate-limit pause holds no

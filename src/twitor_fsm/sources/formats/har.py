@@ -21,11 +21,10 @@ from .web_capture import page_items
 
 __all__ = ["LISTING_NAME", "Har"]
 
-_LISTING: Final = re.compile(
-    r"/graphql/[^/?#]{1,100}/Bookmark(?:s|FolderTimeline|SearchTimeline)(?:[?#]|$)"
-)
+_NAMES: Final = "Bookmark(?:s|FolderTimeline|SearchTimeline)"
+_LISTING: Final = re.compile(rf"/graphql/[^/?#]{{1,100}}/{_NAMES}(?:[?#]|$)")
 _MENTIONED: Final = b"Bookmark"
-LISTING_NAME: Final = re.compile(rb"Bookmark(?:s|FolderTimeline|SearchTimeline)")
+LISTING_NAME: Final = re.compile(_NAMES.encode())
 """Stands somewhere in each capture that holds an answer of the listing."""
 _OK: Final = 200
 
