@@ -180,10 +180,11 @@ class Stop:
 
     def _leave_terminals(self) -> None:
         """A terminal that was closed takes no word more: what is written to it would fail."""
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in self._terminals:
-            os.dup2(nowhere, stream)
-        os.close(nowhere)
+        with suppress(OSError):  # not one descriptor is left
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in self._terminals:
+                os.dup2(nowhere, stream)
+            os.close(nowhere)
 
     def _begin(self) -> None:
         say(self._message, colour="yellow")
