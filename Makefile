@@ -4,7 +4,8 @@ PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/d
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= 2
+# One more than CI has cores: a sixth of the time, tests wait for processes, leases and windows.
+WORKERS ?= 3
 # One test at a time for each worker: in chunks, one of them gets the long tests and the other waits for it.
 PYTEST := -m pytest -n $(WORKERS) --maxschedchunk 1
 SEEDS ?= 10000
