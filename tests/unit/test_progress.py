@@ -445,6 +445,16 @@ def test_a_session_without_a_lease_and_a_step_was_only_asked_for(
     assert session.is_only_asked_for == only_asked_for
 
 
+@pytest.mark.parametrize(
+    ("wish", "unwanted"),
+    [(None, False), (Reason.SIGNAL, False), (Reason.STOPPED_BY_USER, True), ("my own", True)],
+)
+def test_whose_end_somebody_asked_for_is_unwanted_unless_a_process_stops(
+    wish: str | None, unwanted: bool
+) -> None:
+    assert attrs.evolve(SESSION, cancel_wish=wish).is_unwanted == unwanted
+
+
 @pytest.mark.parametrize("taken_over", [False, True])
 @pytest.mark.parametrize("resumed_from", [None, "before"])
 def test_a_claim_goes_on_with_progress_of_its_own_session_or_of_the_one_before(
