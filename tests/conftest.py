@@ -3,7 +3,6 @@
 The canary is the simulator's token: whatever a test prints, logs or leaves in its folder must not hold it.
 """
 
-import gc
 import logging
 import mmap
 import os
@@ -92,12 +91,6 @@ def _holds_canary(path: Path) -> bool:
         return False
 
 
-def pytest_collection_finish() -> None:
-    """Thousands of tests stay to the end: the garbage collector need not look through them again and again."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """What holds after every test. A hook: two fixtures for each of thousands of tests cost more than what they check."""
@@ -156,8 +149,10 @@ def _planted(config: pytest.Config) -> "Planted | None":
 
 
 def pytest_sessionstart() -> None:
-    """Under `make coverage`: commands that tests start are not measured. They would take twice as long, and what has a bar
-    is driven in the tests' own process."""
+    """Under `make coverage`: commands that tests start are not measured, which takes long.
+
+    What has a bar is driven in the tests' own processes.
+    """
     if "PYTEST_XDIST_WORKER" in os.environ:  # which was measured because of it
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 

@@ -15,7 +15,7 @@ _BLOCK: Final = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def main() -> int:
-    """mypy's exit code; its lines name the page's line too, for all but the blocks' lines are empty."""
+    """mypy's exit code; the lines that it names are those of the page."""
     with tempfile.TemporaryDirectory() as folder:
         for page in sorted((ROOT / "docs").glob("*.md")):
             (Path(folder) / f"{page.stem.replace('-', '_')}.py").write_text(_blocks(page), "utf-8")

@@ -380,9 +380,7 @@ class CrawlSession:
     async def _fetch(self, wanted: ops.Fetch) -> None:
         task = await self._fetcher.begin(wanted)
         if not await self._inbox.race(task):
-            self._fetcher.keep(
-                wanted, task
-            )  # paid for: whether it is still wanted, the event decides
+            self._fetcher.keep(wanted, task)  # paid for: the event decides whether it is wanted
             return
         page = task.result()
         if isinstance(page, Failed):

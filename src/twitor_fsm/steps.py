@@ -287,9 +287,8 @@ class Steps:
             LeaseLost, StoreUnavailable, Interrupted: It did not become true; the old value stands.
         """
         ledger = self._ledger
-        is_ending = (
-            self._kinds[ledger.value.state] is Kind.ENDING
-        )  # what it dropped is not made up for
+        # What an end has dropped is not made up for.
+        is_ending = self._kinds[ledger.value.state] is Kind.ENDING
         tally = self.progress.tally if is_ending else self.progress.pending_tally()
         facts = attrs.evolve(facts, items=tally.seen)
         try:

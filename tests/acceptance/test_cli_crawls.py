@@ -9,7 +9,7 @@ import re
 import shlex
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -561,41 +561,38 @@ ON_ITS_TERMINAL = (  # a session without one takes the first that it opens
 )
 
 
+async def left_by_its_terminal(
+    twitor: Twitor, sim: Simulator, *args: str, **environment: str
+) -> Process:
+    """A crawl on a terminal of its own, which was closed while the second page was slow to come."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ON_ITS_TERMINAL, "crawl", "--api-url", sim.base_url, *args,
+        cwd=twitor.folder, env={**twitor.environment, **environment},
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    while len(sim.ledger) < 3:  # noqa: ASYNC110 - "me", a page, the slow one
+        await asyncio.sleep(0.01)
+    os.close(ours)
+    return process
+
+
 @pytest.mark.parametrize("quiet", [(), ("--quiet",)])
 async def test_a_terminal_that_is_closed_is_a_first_signal(
     twitor: Twitor, quiet: tuple[str, ...]
 ) -> None:
-    ours, theirs = pty.openpty()
     async with Simulator(250, faults=slow()) as sim:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ON_ITS_TERMINAL, "crawl", "--api-url", sim.base_url, *quiet,
-            cwd=twitor.folder, env=twitor.environment,
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        )  # fmt: skip
-        os.close(theirs)
-        while len(sim.ledger) < 3:  # noqa: ASYNC110 - "me", a page, the slow one
-            await asyncio.sleep(0.01)
-        os.close(ours)
+        process = await left_by_its_terminal(twitor, sim, *quiet)
         assert await asyncio.wait_for(process.wait(), 30) == 75
-        shown = json.loads((await twitor("status", "--json")).out)["crawls"][0]
-        assert (shown["last_session"]["state"], shown["last_session"]["reason"]) == (
-            "shut_down",
-            "signal",
-        )
+        (shown,) = json.loads((await twitor("status", "--json")).out)["crawls"]
+        last = shown["last_session"]
+        assert (last["state"], last["reason"]) == ("shut_down", "signal")
 
 
 async def test_a_command_under_nohup_outlives_its_terminal(twitor: Twitor) -> None:
-    ours, theirs = pty.openpty()
     async with Simulator(250, faults=slow(1.0)) as sim:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ON_ITS_TERMINAL, "crawl", "--api-url", sim.base_url,
-            cwd=twitor.folder, env={**twitor.environment, "nohup": "1"},
-            stdin=theirs, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        os.close(theirs)
-        while len(sim.ledger) < 3:  # noqa: ASYNC110 - "me", a page, the slow one
-            await asyncio.sleep(0.01)
-        os.close(ours)
+        process = await left_by_its_terminal(twitor, sim, "--quiet", nohup="1")
         assert await asyncio.wait_for(process.wait(), 30) == 0
 
 

@@ -18,6 +18,7 @@ from .claims import ensure_crawl, live_session
 from .driver import CoreDriver
 from .reads import checkpoint
 from .rows import mark_from, mark_text
+from .session_statements import CRAWL_ID, of_key
 from .writer import void_places, void_walk
 
 __all__ = ["clear_checkpoint", "retry_skipped", "save_checkpoint"]
@@ -70,9 +71,7 @@ def clear_checkpoint(
     is_gone: Callable[[Owner], bool] | None = None,
 ) -> None:
     """Forget the checkpoint and every place; items and their count stay. A crawl never started has none."""
-    c = t.crawl.c
-    found = sa.select(c.id).where(c.user_id == crawl.user_id, c.source == crawl.source)
-    crawl_id = connection.execute(found).scalar()
+    crawl_id = connection.execute(CRAWL_ID, of_key(crawl)).scalar()
     if crawl_id is None:
         return
     before = _lock(connection, crawl_id, now, is_gone)
@@ -83,13 +82,13 @@ def clear_checkpoint(
     connection.execute(
         sa.update(t.crawl)
         .values(
-            generation=c.generation + 1,
+            generation=t.crawl.c.generation + 1,
             has_checkpoint=False,
             last_tweet_id=None,
             last_crawled_at=None,
             mark=mark_text(Mark(walk=mark.walk)),
         )
-        .where(c.id == crawl_id)
+        .where(t.crawl.c.id == crawl_id)
     )
 
 

@@ -35,6 +35,7 @@ from .session_statements import (
     NOTE_SESSION,
     TAKE_OVER,
     WISH_CANCEL,
+    of_key,
 )
 from .statements import insert
 
@@ -86,7 +87,7 @@ def claim(
 
 def _hold_crawl(connection: sa.Connection, crawl: CrawlKey) -> int | None:
     """The id of the crawl's row, made if it is new, and ours until the transaction ends; None if another has it."""
-    mine = _of_key(crawl)
+    mine = of_key(crawl)
     held = connection.execute(FREE_CRAWL_ID, mine).scalar()
     if held is not None:
         return int(held)
@@ -95,10 +96,6 @@ def _hold_crawl(connection: sa.Connection, crawl: CrawlKey) -> int | None:
     connection.execute(_make_crawl(connection, crawl))  # nobody else sees it before we commit
     made = connection.execute(FREE_CRAWL_ID, mine).scalar()
     return None if made is None else int(made)
-
-
-def _of_key(crawl: CrawlKey) -> dict[str, str]:
-    return {"the_user_id": crawl.user_id, "the_source": crawl.source}
 
 
 def _make_crawl(connection: sa.Connection, crawl: CrawlKey) -> Any:
@@ -145,7 +142,7 @@ def ensure_crawl(connection: sa.Connection, crawl: CrawlKey) -> int:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number_of(crawl))))
     connection.execute(_make_crawl(connection, crawl))
-    return int(connection.execute(CRAWL_ID, _of_key(crawl)).scalar_one())
+    return int(connection.execute(CRAWL_ID, of_key(crawl)).scalar_one())
 
 
 def hold_crawls(connection: sa.Connection, user_id: str) -> list[int]:

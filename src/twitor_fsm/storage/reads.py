@@ -25,7 +25,7 @@ from .row_readers import (
     read_skipped,
     read_step,
 )
-from .session_statements import COUNT_MISSING, CRAWL_BY_KEY, SESSION, SESSIONS
+from .session_statements import COUNT_MISSING, CRAWL_BY_KEY, SESSION, SESSIONS, of_key
 from .statements import statements
 from .text import decode
 
@@ -51,7 +51,7 @@ __all__ = [
 def lookup(driver: Driver, crawl: CrawlKey, keys: tuple[str, ...]) -> dict[str, Known]:
     """What is known of these ids, from the user's bookmarks and the crawl's listing."""
     do = statements(driver.dialect)
-    values = {"keys": do.key_list(keys), "the_user_id": crawl.user_id, "the_source": crawl.source}
+    values = {"keys": do.key_list(keys), **of_key(crawl)}
     known: dict[str, Known] = {}
     for text, stored, walk, position, session, undecoded in do.lookup.run(
         driver, values
@@ -78,8 +78,7 @@ def count_missing(connection: sa.Connection, crawl: CrawlKey, above: Place, walk
     """Rows of the last completed listing above a place; the rows of `walk` are met, so they are not among them."""
     above_walk, above_position = above
     values = {
-        "the_user_id": crawl.user_id,
-        "the_source": crawl.source,
+        **of_key(crawl),
         "above_walk": above_walk,
         "above_position": above_position,
         "the_walk": walk,
@@ -173,8 +172,7 @@ def journal(connection: sa.Connection, session_id: str) -> list[JournalRow]:
 
 def checkpoint(connection: sa.Connection, crawl: CrawlKey) -> Checkpoint | None:
     """The crawl's checkpoint, if it has one. Raises `RowUnreadable`."""
-    of_key = {"the_user_id": crawl.user_id, "the_source": crawl.source}
-    row = connection.execute(CRAWL_BY_KEY, of_key).mappings().first()
+    row = connection.execute(CRAWL_BY_KEY, of_key(crawl)).mappings().first()
     return None if row is None else read_checkpoint(row)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ..core.records import CrawlKey
 from . import tables as t
 from .statements import PLACED, above, new, the
 
@@ -28,6 +29,7 @@ __all__ = [
     "SESSIONS",
     "TAKE_OVER",
     "WISH_CANCEL",
+    "of_key",
 ]
 
 _crawl: Final = t.crawl.c
@@ -36,6 +38,13 @@ _closed: Final = t.closed.c
 _skipped: Final = t.skipped.c
 
 _OF_KEY: Final = sa.and_(_crawl.user_id == the(_crawl.user_id), _crawl.source == the(_crawl.source))
+
+
+def of_key(crawl: CrawlKey) -> dict[str, str]:
+    """The parameters that choose a crawl by its user and source."""
+    return {"the_user_id": crawl.user_id, "the_source": crawl.source}
+
+
 CRAWL_ID: Final = sa.select(_crawl.id).where(_OF_KEY)
 FREE_CRAWL_ID: Final = CRAWL_ID.with_for_update(skip_locked=True)
 CRAWL_BY_KEY: Final = sa.select(t.crawl).where(_OF_KEY)

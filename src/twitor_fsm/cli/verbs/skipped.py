@@ -24,9 +24,13 @@ _DIGEST: Final = "sha256:"
 """Begins the key of an item without an id."""
 
 _WHOLE: Final = len(_DIGEST) + 64
+"""Characters of such a key."""
 
 _SHOWN: Final = 3
+"""Keys that are named when a beginning fits several."""
+
 _MANY: Final = 1_000_000
+"""Skipped items that a beginning is looked for among: all of them."""
 
 
 @click.group(cls=NamingGroup, short_help="Items that were left out: list, try again.")
